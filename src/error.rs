@@ -1,0 +1,149 @@
+//! The library's errors. Each says what was wrong, where, and what would be right.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What can go wrong. `Display` gives one line, fit to be shown to a user.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The system refused a file operation.
+    Io {
+        /// What was tried, as "cannot open".
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file is not what it should be: not a model file, damaged, or against its own header.
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, naming the tensor, field or offset.
+        reason: String,
+    },
+    /// A model file of a format version that this program does not know.
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The version that the file states.
+        found: String,
+    },
+    /// A saved state does not belong to the model.
+    StateMismatch {
+        /// What differs: expected and found.
+        reason: String,
+    },
+    /// A token id outside the vocabulary.
+    Token {
+        /// The id.
+        id: u32,
+        /// The size of the vocabulary: ids are below it.
+        vocab_size: usize,
+    },
+    /// A value that is infinite or not a number came up in the forward pass.
+    NonFinite {
+        /// Where: the layer and the operation.
+        place: String,
+        /// Which token of the call, from 0, in its sequence.
+        position: usize,
+    },
+    /// A state whose last forward pass failed.
+    PoisonedState,
+    /// An instruction set that this CPU, or this build, does not have, or an unknown name of one.
+    Isa {
+        /// What was asked for.
+        name: String,
+        /// The ones that would do.
+        available: String,
+    },
+    /// An option outside its range.
+    Option {
+        /// Its name.
+        name: &'static str,
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
+    /// The tokenizer cannot be read, or cannot encode or decode.
+    Tokenizer {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The library's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// For `map_err` on a file operation: `action` as in "cannot open".
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+        let path = path.to_owned();
+        move |source| Error::Io { action, path, source }
+    }
+
+    /// An [`Error::Invalid`].
+    pub fn invalid(path: &Path, reason: impl Into<String>) -> Error {
+        Error::Invalid { path: path.to_owned(), reason: reason.into() }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io { action, path, source } => {
+                write!(f, "{action} {}: {}", path.display(), IoReason(source))
+            }
+            Error::Invalid { path, reason } => write!(f, "{}: {reason}", path.display()),
+            Error::Version { path, found } => write!(
+                f,
+                "{}: format version {found}, but this program reads version {}; a newer mmfree may \
+                 read it",
+                path.display(),
+                crate::format::VERSION
+            ),
+            Error::StateMismatch { reason } => {
+                write!(f, "the saved state is not of this model: {reason}")
+            }
+            Error::Token { id, vocab_size } => {
+                write!(
+                    f,
+                    "token id {id} is outside the vocabulary: ids are 0 to {}",
+                    vocab_size - 1
+                )
+            }
+            Error::NonFinite { place, position } => {
+                write!(f, "a value is infinite or not a number at token {position} in {place}")
+            }
+            Error::PoisonedState => {
+                write!(f, "this state's last forward pass failed; reset it before it is used again")
+            }
+            Error::Isa { name, available } => {
+                write!(f, "instruction set {name} is not available here; there is: {available}")
+            }
+            Error::Option { name, reason } => write!(f, "{name}: {reason}"),
+            Error::Tokenizer { reason } => write!(f, "tokenizer: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// A system error without the "(os error 2)" that means nothing to a user.
+pub struct IoReason<'a>(pub &'a io::Error);
+
+impl fmt::Display for IoReason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string();
+        let end = text.find(" (os error").unwrap_or(text.len());
+        f.write_str(&text[..end])
+    }
+}

@@ -1,0 +1,147 @@
+//! Bytes of a file, mapped read-only.
+//!
+//! A mapped file that is cut short by another program, or whose disk fails, answers a read with SIGBUS. The
+//! programs install [`end_on_lost_mapping`], which turns that into one line and exit code 1.
+
+use std::fs::File;
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Once;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+use crate::error::{Error, Result};
+
+/// A whole file, mapped read-only; derefs to its bytes. The start is aligned to a page.
+#[derive(Debug)]
+pub struct Mapping {
+    map: memmap2::Mmap,
+    slot: Option<&'static Slot>,
+}
+
+impl Mapping {
+    /// Maps the file at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where it cannot be opened or mapped, [`Error::Invalid`] where it is no regular file or is empty.
+    pub fn open(path: &Path) -> Result<Mapping> {
+        // Asked before opening: opening a named pipe would wait for a writer.
+        let meta = std::fs::metadata(path).map_err(Error::io("cannot open", path))?;
+        if !meta.is_file() {
+            let kind = if meta.is_dir() { "a directory" } else { "not a regular file" };
+            return Err(Error::invalid(path, format!("{kind}, where a file is needed")));
+        }
+        let file = File::open(path).map_err(Error::io("cannot open", path))?;
+        let len = file.metadata().map_err(Error::io("cannot open", path))?.len();
+        if len == 0 {
+            return Err(Error::invalid(path, "the file is empty"));
+        }
+        // SAFETY: the mapping is read-only and private. Another process can still change the file; the
+        // bytes are only ever read as plain integers and floats, every value of which is handled, and a
+        // read past a new end raises SIGBUS, which ends the process.
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(Error::io("cannot map", path))?;
+        let slot = Slot::claim(&map, path);
+        Ok(Mapping { map, slot })
+    }
+}
+
+impl Deref for Mapping {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.map
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot {
+            slot.release();
+        }
+    }
+}
+
+/// A mapping that the signal handler knows: where it lies, and what to say when it is lost.
+#[derive(Debug)]
+struct Slot {
+    /// First address, 0 while the slot is free.
+    start: AtomicUsize,
+    /// Address behind the last.
+    end: AtomicUsize,
+    /// The message; never freed, as the handler may read it at any time.
+    message: AtomicPtr<String>,
+}
+
+static SLOTS: [Slot; 64] = [const {
+    Slot {
+        start: AtomicUsize::new(0),
+        end: AtomicUsize::new(0),
+        message: AtomicPtr::new(std::ptr::null_mut()),
+    }
+}; 64];
+
+/// Set by [`end_on_lost_mapping`]: without a handler the slots would only leak.
+static INSTALL: Once = Once::new();
+
+impl Slot {
+    fn claim(map: &[u8], path: &Path) -> Option<&'static Slot> {
+        if !INSTALL.is_completed() {
+            return None;
+        }
+        let start = map.as_ptr() as usize;
+        let slot = SLOTS.iter().find(|slot| {
+            slot.start.compare_exchange(0, start, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        })?;
+        let message = format!(
+            "error: {}: the file was cut short, or could not be read, while it was in use\n",
+            path.display()
+        );
+        slot.message.store(Box::into_raw(Box::new(message)), Ordering::Release);
+        slot.end.store(start + map.len(), Ordering::Release);
+        Some(slot)
+    }
+
+    fn release(&self) {
+        self.end.store(0, Ordering::Release);
+        self.message.store(std::ptr::null_mut(), Ordering::Release);
+        self.start.store(0, Ordering::Release);
+    }
+}
+
+/// From now on, a mapped file that shrinks or fails to be read ends the process with one line on stderr and exit
+/// code 1. For programs, not libraries: it takes over SIGBUS. Mappings made before are not covered.
+pub fn end_on_lost_mapping() {
+    INSTALL.call_once(|| {
+        // SAFETY: an all-zero sigaction is valid; the handler has the signature SA_SIGINFO asks for and calls
+        // only async-signal-safe functions. A failure leaves the default action, which also ends the process.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = on_sigbus as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_RESETHAND | libc::SA_ONSTACK;
+            libc::sigemptyset(&mut action.sa_mask);
+            libc::sigaction(libc::SIGBUS, &action, std::ptr::null_mut());
+        }
+    });
+}
+
+extern "C" fn on_sigbus(
+    _signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    _context: *mut libc::c_void,
+) {
+    // SAFETY: the kernel passes a valid siginfo with SA_SIGINFO.
+    let address = unsafe { (*info).si_addr() } as usize;
+    for slot in &SLOTS {
+        let (start, end) = (slot.start.load(Ordering::Acquire), slot.end.load(Ordering::Acquire));
+        let message = slot.message.load(Ordering::Acquire);
+        if start != 0 && (start..end).contains(&address) && !message.is_null() {
+            // SAFETY: messages are never freed or changed, so the pointer is valid; write and _exit are
+            // async-signal-safe.
+            unsafe {
+                let text = &*message;
+                libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len());
+                libc::_exit(1);
+            }
+        }
+    }
+    // Not ours: returning runs the instruction again, now with the default action (SA_RESETHAND).
+}

@@ -1,0 +1,183 @@
+//! Writing files: whole or not at all, and the header of a model file.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::ALIGNMENT;
+use crate::error::{Error, Result};
+
+/// A file that appears under its name only once it is complete.
+///
+/// It is written to a unique name beside the final one, synced, and renamed. Dropped before [`commit`](Self::commit), it
+/// is removed; a killed process leaves the old file as it was, and the unique name behind.
+#[derive(Debug)]
+pub struct AtomicFile {
+    temp: tempfile::NamedTempFile,
+    path: PathBuf,
+    replace: bool,
+}
+
+impl AtomicFile {
+    /// Starts a file that is to be `path`. With `replace` false an existing file is kept, and is an error.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the folder cannot be written, [`Error::Invalid`] where `path` exists or cannot be a file.
+    pub fn create(path: &Path, replace: bool) -> Result<AtomicFile> {
+        match std::fs::metadata(path) {
+            Ok(meta) if meta.is_dir() => {
+                return Err(Error::invalid(path, "is a directory, where a file is to be written"));
+            }
+            Ok(_) if !replace => return Err(exists(path)),
+            _ => {}
+        }
+        // A link is followed, so that the file it names is replaced and not the link.
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let name = path.file_name().ok_or_else(|| Error::invalid(&path, "is no file name"))?;
+        let folder = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let mut prefix = std::ffi::OsString::from(".");
+        prefix.push(name);
+        prefix.push(".");
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(&prefix).suffix(".tmp");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            // As any new file: the umask takes its part. tempfile's own default is private to the user.
+            builder.permissions(std::fs::Permissions::from_mode(0o666));
+        }
+        let temp = builder.tempfile_in(folder).map_err(Error::io("cannot write in", folder))?;
+        Ok(AtomicFile { temp, path, replace })
+    }
+
+    /// The open file, for writing and seeking.
+    pub fn file(&mut self) -> &mut File {
+        self.temp.as_file_mut()
+    }
+
+    /// Turns an error of writing into one that names the file.
+    pub fn error(&self) -> impl FnOnce(io::Error) -> Error + use<'_> {
+        Error::io("cannot write", &self.path)
+    }
+
+    /// Syncs the file and gives it its name.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where that fails, [`Error::Invalid`] where the file exists by now and is not to be replaced.
+    pub fn commit(self) -> Result<()> {
+        let AtomicFile { temp, path, replace } = self;
+        temp.as_file().sync_all().map_err(Error::io("cannot write", &path))?;
+        let persisted = if replace { temp.persist(&path) } else { temp.persist_noclobber(&path) };
+        persisted.map_err(|error| match error.error.kind() {
+            io::ErrorKind::AlreadyExists => exists(&path),
+            _ => Error::io("cannot write", &path)(error.error),
+        })?;
+        // The rename is on disk once the folder is; a file system that cannot sync folders has done its best.
+        if let Some(folder) = path.parent() {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            if let Ok(folder) = File::open(folder) {
+                let _ = folder.sync_all();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn exists(path: &Path) -> Error {
+    Error::invalid(path, "exists already; --force replaces it")
+}
+
+/// One tensor of a safetensors header.
+#[derive(Clone, Debug, Serialize)]
+pub struct Entry {
+    /// The element type as safetensors names it: `U8`, `I8`, `F16`, `BF16`, `F32`, `U32`.
+    pub dtype: &'static str,
+    /// The shape.
+    pub shape: Vec<usize>,
+    /// First byte and byte behind the last, counted from the end of the header.
+    pub data_offsets: (u64, u64),
+}
+
+/// A safetensors header in the making: the same input gives the same bytes, whatever the machine.
+#[derive(Clone, Debug, Default)]
+pub struct Header {
+    metadata: BTreeMap<String, String>,
+    entries: Vec<(String, Entry)>,
+    end: u64,
+}
+
+impl Header {
+    /// Sets a metadata value.
+    pub fn set(&mut self, key: &str, value: impl Into<String>) {
+        self.metadata.insert(key.to_owned(), value.into());
+    }
+
+    /// Appends a tensor of `len` bytes; the data stands in the file in the order of these calls. Gives its offset from the
+    /// end of the header.
+    pub fn push(&mut self, name: &str, dtype: &'static str, shape: &[usize], len: u64) -> u64 {
+        let start = self.end;
+        self.end += len;
+        let data_offsets = (start, self.end);
+        self.entries.push((name.to_owned(), Entry { dtype, shape: shape.to_vec(), data_offsets }));
+        start
+    }
+
+    /// Bytes of all tensors.
+    pub fn data_len(&self) -> u64 {
+        self.end
+    }
+
+    /// The tensors, in the order of their data.
+    pub fn entries(&self) -> &[(String, Entry)] {
+        &self.entries
+    }
+
+    /// The header as bytes, its length in front, padded with spaces to a multiple of 64: where the data begin.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Put together by hand: in the order of the data, whatever order a JSON library's maps have.
+        let json = |value: serde_json::Result<String>| value.unwrap_or_default();
+        let mut text =
+            format!("{{\"__metadata__\":{}", json(serde_json::to_string(&self.metadata)));
+        for (name, entry) in &self.entries {
+            let (name, entry) = (serde_json::to_string(name), serde_json::to_string(entry));
+            text.push_str(&format!(",{}:{}", json(name), json(entry)));
+        }
+        text.push('}');
+        let mut bytes = vec![0; 8];
+        bytes.extend(text.into_bytes());
+        bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), b' ');
+        let len = (bytes.len() - 8) as u64;
+        bytes[..8].copy_from_slice(&len.to_le_bytes());
+        bytes
+    }
+}
+
+/// Writes a small safetensors file of F32 and U32 tensors and metadata, whole or not at all.
+///
+/// # Errors
+/// As [`AtomicFile`].
+pub fn write_tensors(
+    path: &Path,
+    metadata: &[(&str, String)],
+    tensors: &[(&str, &'static str, Vec<usize>, &[u8])],
+) -> Result<()> {
+    let mut header = Header::default();
+    for (key, value) in metadata {
+        header.set(key, value.clone());
+    }
+    for (name, dtype, shape, bytes) in tensors {
+        header.push(name, dtype, shape, bytes.len() as u64);
+    }
+    let mut out = AtomicFile::create(path, true)?;
+    out.file().write_all(&header.to_bytes()).map_err(out.error())?;
+    for (.., bytes) in tensors {
+        out.file().write_all(bytes).map_err(out.error())?;
+    }
+    out.commit()
+}

@@ -1,0 +1,212 @@
+//! Ternary row kernels: int8 activations against packed trits, exact int32 sums.
+//!
+//! A kernel computes, for some strips of a packed matrix `[rows, cols]` and a batch of int8 rows,
+//! `sum[b][r] = Σ_j q[b][j] * trit[r][j]`. Every kernel gives the integers of the scalar one, bit for bit,
+//! whatever the bytes of the matrix.
+//!
+//! One folder per architecture, one leaf file per instruction set and packing. A leaf's kernel type can only be made
+//! where the CPU has the instructions (`new() -> Option<Self>`), so holding one is the proof that running it is
+//! sound. To add a kernel: write the leaf, list it in [`all`].
+
+pub mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use crate::error::{Error, Result};
+use crate::packing::{PackedMatrix, Packing, STRIP};
+
+/// Instruction sets that kernels are written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isa {
+    /// Plain Rust, on every CPU: the reference.
+    Scalar,
+    /// x86-64 with AVX2.
+    Avx2,
+}
+
+impl Isa {
+    /// Every instruction set, on this architecture or not, slowest first.
+    pub const ALL: [Isa; 2] = [Isa::Scalar, Isa::Avx2];
+
+    /// The name on the command line and in `MMFREE_ISA`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Scalar => "scalar",
+            Isa::Avx2 => "avx2",
+        }
+    }
+
+    /// Those that this CPU has, slowest first.
+    pub fn available() -> Vec<Isa> {
+        Isa::ALL.into_iter().filter(|&isa| all().iter().any(|k| k.isa() == isa)).collect()
+    }
+
+    /// The one named, or with `auto` the fastest that this CPU has.
+    ///
+    /// # Errors
+    /// [`Error::Isa`] for an unknown name or one that this CPU lacks; never another one in its place.
+    pub fn from_name(name: &str) -> Result<Isa> {
+        let available = Isa::available();
+        let found = match name {
+            "auto" => available.last().copied(),
+            name => available.iter().copied().find(|isa| isa.name() == name),
+        };
+        found.ok_or_else(|| Error::Isa {
+            name: name.to_owned(),
+            available: available.iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", "),
+        })
+    }
+}
+
+/// How a kernel adds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Look-ups, adds, subtracts, shifts and masks: no multiply instruction in the inner loop.
+    Add,
+    /// The CPU's int8 dot products used as wide adders.
+    Dot,
+}
+
+impl Family {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Add => "add",
+            Family::Dot => "dot",
+        }
+    }
+}
+
+/// A ternary row kernel.
+pub trait Kernel: Send + Sync {
+    /// Packing, instruction set and what tells it from others, as `t5-avx512-add`.
+    fn name(&self) -> &'static str;
+
+    /// The instructions it needs.
+    fn isa(&self) -> Isa;
+
+    /// The packing it reads.
+    fn packing(&self) -> Packing;
+
+    /// How it adds.
+    fn family(&self) -> Family;
+
+    /// Bytes of prepared input (look-up tables, say) for each row of `cols` activations; 0 where it reads the
+    /// int8 values alone. A multiple of 64.
+    fn prepared_len(&self, cols: usize) -> usize {
+        let _ = cols;
+        0
+    }
+
+    /// Fills the prepared input of one row of activations, `q` with its padding (see [`Input`]). `out` is
+    /// [`prepared_len`](Self::prepared_len) bytes.
+    fn prepare(&self, cols: usize, q: &[i8], out: &mut [u8]) {
+        let _ = (cols, q, out);
+    }
+
+    /// Computes a job whose bounds have all been checked: see [`Job::run`], the only caller.
+    ///
+    /// `out[b * job.rows() + r]` becomes the sum of batch row `b` and row `r` of the job's strips, padding rows
+    /// included. What was in `out` is not read.
+    fn compute(&self, job: &Job<'_>, out: &mut [i32]);
+}
+
+/// A batch of int8 activation rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// Rows.
+    pub batch: usize,
+    /// Activations in a row.
+    pub cols: usize,
+    /// `batch` rows, each `stride(cols)` bytes, the values behind `cols` zero. Values are -127..=127.
+    pub q: &'a [i8],
+    /// The sum of each row.
+    pub sums: &'a [i32],
+    /// The kernel's prepared input, `batch` times [`Kernel::prepared_len`].
+    pub prepared: &'a [u8],
+}
+
+/// Distance of activation rows of `cols` values: the next multiple of 64.
+pub fn stride(cols: usize) -> usize {
+    cols.next_multiple_of(64)
+}
+
+/// Some strips of a matrix and the input for them, checked against each other.
+#[derive(Clone, Debug)]
+pub struct Job<'a> {
+    matrix: PackedMatrix<'a>,
+    strips: Range<usize>,
+    input: Input<'a>,
+}
+
+impl<'a> Job<'a> {
+    /// Puts a job together.
+    ///
+    /// # Panics
+    /// If the strips are not the matrix's, or the input is not as [`Input`] says.
+    pub fn new(matrix: PackedMatrix<'a>, strips: Range<usize>, input: Input<'a>) -> Job<'a> {
+        assert!(strips.start < strips.end && strips.end <= matrix.strips(), "strips {strips:?}");
+        assert_eq!(input.cols, matrix.cols());
+        assert_eq!(input.q.len(), input.batch * stride(input.cols));
+        assert_eq!(input.sums.len(), input.batch);
+        Job { matrix, strips, input }
+    }
+
+    /// Runs the job: `out[b * self.rows() + r]` becomes the sum of batch row `b` and row `r`.
+    ///
+    /// # Panics
+    /// If the kernel is for another packing, its input was not prepared, or `out` is not `batch * rows` long.
+    pub fn run(&self, kernel: &dyn Kernel, out: &mut [i32]) {
+        assert_eq!(kernel.packing(), self.matrix.packing());
+        assert_eq!(
+            self.input.prepared.len(),
+            self.input.batch * kernel.prepared_len(self.input.cols)
+        );
+        assert_eq!(out.len(), self.input.batch * self.rows());
+        kernel.compute(self, out);
+    }
+
+    /// The matrix.
+    pub fn matrix(&self) -> &PackedMatrix<'a> {
+        &self.matrix
+    }
+
+    /// The strips to compute.
+    pub fn strips(&self) -> Range<usize> {
+        self.strips.clone()
+    }
+
+    /// Rows of those strips, the last strip's padding counted.
+    pub fn rows(&self) -> usize {
+        self.strips.len() * STRIP
+    }
+
+    /// The activations.
+    pub fn input(&self) -> &Input<'a> {
+        &self.input
+    }
+}
+
+/// Every kernel that this CPU can run, the scalar ones first, in each packing the fastest last.
+pub fn all() -> &'static [Box<dyn Kernel>] {
+    static KERNELS: OnceLock<Vec<Box<dyn Kernel>>> = OnceLock::new();
+    KERNELS.get_or_init(|| {
+        let mut kernels: Vec<Box<dyn Kernel>> =
+            vec![Box::new(scalar::I2Scalar), Box::new(scalar::T5Scalar)];
+        #[cfg(target_arch = "x86_64")]
+        x86::list(&mut kernels);
+        kernels
+    })
+}
+
+/// The kernel for a packing under an instruction set: the fastest of that set, or of the next slower one that has
+/// a kernel for the packing.
+pub fn select(packing: Packing, isa: Isa) -> &'static dyn Kernel {
+    let kernels = all().iter().map(|kernel| kernel.as_ref());
+    let best = kernels.filter(|k| k.packing() == packing && k.isa() <= isa).max_by_key(|k| k.isa());
+    // The list holds a scalar kernel of every packing; a test counts them.
+    best.unwrap_or(&scalar::T5Scalar)
+}

@@ -1,0 +1,2 @@
+//! Packs a checkpoint.
+fn main() {}
