@@ -1,6 +1,7 @@
 //! Run ternary, MatMul-free language models on small machines.
 //!
-//! A [`ModelFile`] is opened (mapped and checked) and gives the packed matrices, norms and embedding of a model.
+//! A [`ModelFile`] is opened (mapped and checked), a [`Model`] runs it, a [`State`] is all the memory of one
+//! sequence, a [`Session`] turns a prompt into text with a [`Tokenizer`] and a [`Sampler`].
 
 #![deny(unsafe_code, missing_docs)]
 
@@ -9,9 +10,12 @@ pub mod error;
 pub mod format;
 #[allow(unsafe_code)] // The SIMD leaves.
 pub mod kernels;
+mod model;
+pub mod ops;
 pub mod packing;
 #[allow(unsafe_code)] // Task claiming.
 pub mod threads;
 
 pub use error::{Error, Result};
 pub use format::{Config, ModelFile};
+pub use model::{Model, Options, State, Step, Want};

@@ -267,6 +267,11 @@ impl ModelFile {
         Some((matrix, self.floats_at(&t.scale)[0]))
     }
 
+    /// Where the bytes of the packed matrix of that name lie.
+    pub fn matrix_span(&self, name: &str) -> Option<Span> {
+        self.ternary.get(name).map(|t| t.data.clone())
+    }
+
     /// The float32 tensor of that name.
     pub fn floats(&self, name: &str) -> Option<&[f32]> {
         self.floats.get(name).map(|span| self.floats_at(span))

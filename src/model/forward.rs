@@ -1,0 +1,440 @@
+//! The forward pass, over rows: every token of every sequence of a batch is a row, and each operation goes over all
+//! rows before the next. Shapes in comments: R rows, H hidden size, D state size, I intermediate size.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::linear::{self, Quantised};
+use super::weights::{Conv, Layer, Linear};
+use super::{Model, Step, Want};
+use crate::error::{Error, Result};
+use crate::ops::{self, NonFinite};
+
+/// Rows that go through the layers together. More would only take more memory: a tile of weights is read once for
+/// all of them.
+const MAX_ROWS: usize = 256;
+
+/// Channels that a task takes of an operation by columns.
+const COLUMNS: usize = 256;
+
+/// Some tokens of one step, and the rows they are.
+struct Segment {
+    /// Which step.
+    step: usize,
+    /// The first token's index in the step.
+    token: usize,
+    /// The first row.
+    row: usize,
+    /// Tokens, and so rows.
+    len: usize,
+}
+
+/// The buffers of a pass, kept between passes.
+#[derive(Default)]
+pub(super) struct Workspace {
+    /// The residual stream, `[R, H]`.
+    x: Vec<f32>,
+    /// The normed input of a layer half, `[R, H]`.
+    a: Vec<f32>,
+    /// Input and forget projection, `[R, D]`.
+    i: Vec<f32>,
+    f: Vec<f32>,
+    /// The gate projection, `[R, D]`.
+    g: Vec<f32>,
+    /// The recurrence, `[R, D]`.
+    h: Vec<f32>,
+    /// What goes into an output projection, `[R, D]` or `[R, I]`.
+    u: Vec<f32>,
+    /// Gate and value, `[R, 2 I]`.
+    gate: Vec<f32>,
+    /// What a half of a layer adds to the stream, `[R, H]`.
+    y: Vec<f32>,
+    /// A convolution's inputs, the window in front.
+    history: Vec<f32>,
+    /// Quantised rows, one for each matrix that sees an input of its own.
+    q: [Quantised; 3],
+}
+
+/// Feeds every step's tokens to its state.
+pub(super) fn forward(model: &Model, ws: &mut Workspace, steps: &mut [Step<'_>]) -> Result<()> {
+    let config = model.config();
+    for step in &mut *steps {
+        step.logits.clear();
+        if let Some(states) = &mut step.states {
+            states.clear();
+            states.resize(step.tokens.len(), step.state.clone());
+        }
+    }
+    // Where the next row comes from: a step, and a token of it.
+    let (mut step, mut token) = (0, 0);
+    loop {
+        // As many tokens as fit, in order, of as many steps as it takes.
+        let mut segments = Vec::new();
+        let mut rows = 0;
+        while step < steps.len() && rows < MAX_ROWS {
+            let left = steps[step].tokens.len() - token;
+            let len = left.min(MAX_ROWS - rows);
+            if len > 0 {
+                segments.push(Segment { step, token, row: rows, len });
+                rows += len;
+            }
+            (step, token) = if len < left { (step, token + len) } else { (step + 1, 0) };
+        }
+        if rows == 0 {
+            break;
+        }
+        Pass { model, ws, segments, rows }.run(steps)?;
+    }
+    for step in steps {
+        if let Some(states) = &mut step.states {
+            for (t, state) in states.iter_mut().enumerate() {
+                state.position = step.state.position + t as u64 + 1;
+            }
+        }
+        step.state.position += step.tokens.len() as u64;
+        debug_assert!(
+            step.want != Want::All || step.logits.len() == step.tokens.len() * config.vocab_size
+        );
+    }
+    Ok(())
+}
+
+struct Pass<'a> {
+    model: &'a Model,
+    ws: &'a mut Workspace,
+    segments: Vec<Segment>,
+    rows: usize,
+}
+
+impl Pass<'_> {
+    fn run(&mut self, steps: &mut [Step<'_>]) -> Result<()> {
+        let model = self.model;
+        let hidden = model.config().hidden_size;
+        self.ws.x.resize(self.rows * hidden, 0.0);
+        for segment in &self.segments {
+            let tokens = &steps[segment.step].tokens[segment.token..][..segment.len];
+            let rows = self.ws.x[segment.row * hidden..].chunks_exact_mut(hidden);
+            for (&token, x) in tokens.iter().zip(rows) {
+                model.file.embedding_row(token as usize, x);
+            }
+        }
+        for (n, layer) in model.weights.layers.iter().enumerate() {
+            self.mix_tokens(n, layer, steps)?;
+            self.mix_channels(n, layer)?;
+        }
+        self.head(steps)
+    }
+
+    /// Token mixing: `x += o_proj(g_norm(g) * swish(h))`.
+    fn mix_tokens(&mut self, n: usize, layer: &Layer, steps: &mut [Step<'_>]) -> Result<()> {
+        let (model, rows) = (self.model, self.rows);
+        let (file, eps) = (&model.file, model.config().rms_norm_eps);
+        let (hidden, width) = (model.config().hidden_size, model.config().state_size);
+
+        // a = norm(x), and the shared convolution on it.
+        self.ws.a.resize(rows * hidden, 0.0);
+        let norm = file.floats_at(&layer.attn_norm);
+        let mut pairs: Vec<_> =
+            self.ws.x.chunks_exact(hidden).zip(self.ws.a.chunks_exact_mut(hidden)).collect();
+        each_row(
+            model,
+            &self.segments,
+            &mut pairs,
+            || format!("layer {n}, attn_norm"),
+            |(x, a)| {
+                ops::scale(x, ops::rms_factor(x, eps)?, norm, a);
+                Ok(())
+            },
+        )?;
+        if let Some(Conv::Shared(weight)) = &layer.conv {
+            let mut a = std::mem::take(&mut self.ws.a);
+            self.convolve(n, 0, file.floats_at(weight), hidden, &mut a, steps);
+            self.ws.a = a;
+        }
+
+        // i, f, g: the same input and the same factor, but each its own norm weights.
+        let norms = layer.ifg.each_ref().map(|linear| linear.norm(file));
+        let [qi, qf, qg] = &mut self.ws.q;
+        let quantised = qi.rows(rows, hidden).zip(qf.rows(rows, hidden)).zip(qg.rows(rows, hidden));
+        let mut items: Vec<_> = self.ws.a.chunks_exact(hidden).zip(quantised).collect();
+        each_row(
+            model,
+            &self.segments,
+            &mut items,
+            || format!("layer {n}, ifg_proj"),
+            |item| {
+                let (a, ((qi, qf), qg)) = item;
+                let factor = ops::rms_factor(a, ops::LINEAR_EPS)?;
+                qi.quantise(a, factor, norms[0])?;
+                qf.quantise(a, factor, norms[1])?;
+                qg.quantise(a, factor, norms[2])
+            },
+        )?;
+        drop(items);
+        let outputs = [&mut self.ws.i, &mut self.ws.f, &mut self.ws.g];
+        for ((linear, q), out) in layer.ifg.iter().zip(&mut self.ws.q).zip(outputs) {
+            apply(model, linear, q, rows, out);
+        }
+        if let Some(Conv::Separate(weights)) = &layer.conv {
+            let (mut i, mut f) = (std::mem::take(&mut self.ws.i), std::mem::take(&mut self.ws.f));
+            self.convolve(n, 0, file.floats_at(&weights[0]), width, &mut i, steps);
+            self.convolve(n, 1, file.floats_at(&weights[1]), width, &mut f, steps);
+            (self.ws.i, self.ws.f) = (i, f);
+        }
+
+        self.recur(n, steps);
+
+        // u = g_norm(g) * swish(h), quantised for o_proj.
+        self.ws.u.resize(rows * width, 0.0);
+        let norm = file.floats_at(&layer.g_norm);
+        let o_norm = layer.o_proj.norm(file);
+        let mut items: Vec<_> = self
+            .ws
+            .g
+            .chunks_exact(width)
+            .zip(self.ws.h.chunks_exact(width))
+            .zip(self.ws.u.chunks_exact_mut(width))
+            .zip(self.ws.q[0].rows(rows, width))
+            .collect();
+        each_row(
+            model,
+            &self.segments,
+            &mut items,
+            || format!("layer {n}, o_proj"),
+            |item| {
+                let (((g, h), u), q) = item;
+                ops::gated_norm(g, ops::rms_factor(g, eps)?, norm, h, u);
+                q.norm_and_quantise(u, o_norm)
+            },
+        )?;
+        drop(items);
+        apply(model, &layer.o_proj, &mut self.ws.q[0], rows, &mut self.ws.y);
+        Ok(())
+    }
+
+    /// The recurrence of all rows, and the states behind it.
+    fn recur(&mut self, n: usize, steps: &mut [Step<'_>]) {
+        let (model, ws) = (self.model, &mut *self.ws);
+        let width = model.config().state_size;
+        ws.h.resize(self.rows * width, 0.0);
+        let bounds = model.bounds.get(n * width..(n + 1) * width).filter(|_| n > 0);
+        let before: Vec<&[f32]> =
+            self.segments.iter().map(|segment| steps[segment.step].state.layer(n)).collect();
+        let (input, forget, segments) = (&ws.i, &ws.f, &self.segments);
+        model.pool.run_columns(&mut ws.h, width, COLUMNS, &|_, mut columns| {
+            let start = columns.start();
+            let mut last = vec![0.0; columns.row(0).len()];
+            let end = start + last.len();
+            for (segment, before) in segments.iter().zip(&before) {
+                last.copy_from_slice(&before[start..end]);
+                for row in segment.row..segment.row + segment.len {
+                    let at = row * width + start..row * width + end;
+                    let (i, f) = (&input[at.clone()], &forget[at]);
+                    let h = columns.row(row);
+                    ops::recurrence(i, f, bounds.map(|b| &b[start..end]), &last, h);
+                    last.copy_from_slice(h);
+                }
+            }
+        });
+        for segment in &self.segments {
+            let step = &mut steps[segment.step];
+            let rows = &ws.h[segment.row * width..(segment.row + segment.len) * width];
+            step.state.layer_mut(n).copy_from_slice(&rows[rows.len() - width..]);
+            if let Some(states) = &mut step.states {
+                for (state, h) in states[segment.token..].iter_mut().zip(rows.chunks_exact(width)) {
+                    state.layer_mut(n).copy_from_slice(h);
+                }
+            }
+        }
+    }
+
+    /// A short convolution over `x`, `[R, width]`, in place, through the states' windows. `which` is 1 for the second of a
+    /// layer's separate convolutions.
+    fn convolve(
+        &mut self,
+        n: usize,
+        which: usize,
+        weight: &[f32],
+        width: usize,
+        x: &mut [f32],
+        steps: &mut [Step<'_>],
+    ) {
+        let size = weight.len() / width;
+        let window = which * size * width..(which + 1) * size * width;
+        for segment in &self.segments {
+            let step = &mut steps[segment.step];
+            let rows = &mut x[segment.row * width..(segment.row + segment.len) * width];
+            let history = &mut self.ws.history;
+            history.clear();
+            history.extend_from_slice(&step.state.windows(n)[window.clone()]);
+            history.extend_from_slice(rows);
+            let history = &*history;
+            self.model.pool.run_columns(rows, width, COLUMNS, &|_, mut columns| {
+                let start = columns.start();
+                for t in 0..segment.len {
+                    // Behind the window's first row: the last `size` inputs up to this one.
+                    let taps = &history[(t + 1) * width..];
+                    ops::convolve(taps, width, weight, size, start, columns.row(t));
+                }
+            });
+            let after = |t: usize| &history[(t + 1) * width..(t + 1 + size) * width];
+            step.state.windows_mut(n)[window.clone()].copy_from_slice(after(segment.len - 1));
+            if let Some(states) = &mut step.states {
+                for (t, state) in states[segment.token..][..segment.len].iter_mut().enumerate() {
+                    state.windows_mut(n)[window.clone()].copy_from_slice(after(t));
+                }
+            }
+        }
+    }
+
+    /// Channel mixing: `x += down_proj(swish(gate) * value)`.
+    fn mix_channels(&mut self, n: usize, layer: &Layer) -> Result<()> {
+        let (model, rows) = (self.model, self.rows);
+        let (file, eps) = (&model.file, model.config().rms_norm_eps);
+        let (hidden, inner) = (model.config().hidden_size, model.config().intermediate_size);
+
+        let norm = file.floats_at(&layer.mlp_norm);
+        let gate_norm = layer.gate_proj.norm(file);
+        let mut items: Vec<_> = self
+            .ws
+            .x
+            .chunks_exact_mut(hidden)
+            .zip(self.ws.y.chunks_exact(hidden))
+            .zip(self.ws.a.chunks_exact_mut(hidden))
+            .zip(self.ws.q[0].rows(rows, hidden))
+            .collect();
+        each_row(
+            model,
+            &self.segments,
+            &mut items,
+            || format!("layer {n}, gate_proj"),
+            |item| {
+                let (((x, y), a), q) = item;
+                ops::add(x, y);
+                ops::scale(x, ops::rms_factor(x, eps)?, norm, a);
+                q.norm_and_quantise(a, gate_norm)
+            },
+        )?;
+        drop(items);
+        apply(model, &layer.gate_proj, &mut self.ws.q[0], rows, &mut self.ws.gate);
+
+        self.ws.u.resize(rows * inner, 0.0);
+        let down_norm = layer.down_proj.norm(file);
+        let mut items: Vec<_> = self
+            .ws
+            .gate
+            .chunks_exact(2 * inner)
+            .zip(self.ws.u.chunks_exact_mut(inner))
+            .zip(self.ws.q[0].rows(rows, inner))
+            .collect();
+        each_row(
+            model,
+            &self.segments,
+            &mut items,
+            || format!("layer {n}, down_proj"),
+            |item| {
+                let ((gate, u), q) = item;
+                let (gate, value) = gate.split_at(inner);
+                ops::swiglu(gate, value, u);
+                q.norm_and_quantise(u, down_norm)
+            },
+        )?;
+        drop(items);
+        apply(model, &layer.down_proj, &mut self.ws.q[0], rows, &mut self.ws.y);
+        for (x, y) in self.ws.x.chunks_exact_mut(hidden).zip(self.ws.y.chunks_exact(hidden)) {
+            ops::add(x, y);
+        }
+        Ok(())
+    }
+
+    /// Logits of the rows that are wanted.
+    fn head(&mut self, steps: &mut [Step<'_>]) -> Result<()> {
+        let model = self.model;
+        let (file, eps) = (&model.file, model.config().rms_norm_eps);
+        let (hidden, vocab) = (model.config().hidden_size, model.config().vocab_size);
+        let head = &model.weights.lm_head;
+        // Wanted rows of each segment: all, the last one of the step, or none.
+        let mut wanted: Vec<Segment> = Vec::new();
+        for s in &self.segments {
+            let step = &steps[s.step];
+            let ends = s.token + s.len == step.tokens.len();
+            match step.want {
+                Want::All => wanted.push(Segment { ..*s }),
+                Want::Last if ends => wanted.push(Segment {
+                    step: s.step,
+                    token: s.token + s.len - 1,
+                    row: s.row + s.len - 1,
+                    len: 1,
+                }),
+                _ => {}
+            }
+        }
+        let rows = wanted.iter().map(|s| s.len).sum();
+        if rows == 0 {
+            return Ok(());
+        }
+        // Row numbers of the wanted rows among themselves.
+        let mut row = 0;
+        let sources: Vec<usize> = wanted.iter().flat_map(|s| s.row..s.row + s.len).collect();
+        for segment in &mut wanted {
+            segment.row = row;
+            row += segment.len;
+        }
+        let (norm, head_norm) = (file.floats_at(&model.weights.norm), head.norm(file));
+        let x = &self.ws.x;
+        let mut items: Vec<_> = sources
+            .iter()
+            .map(|row| &x[row * hidden..][..hidden])
+            .zip(self.ws.a.chunks_exact_mut(hidden))
+            .zip(self.ws.q[0].rows(rows, hidden))
+            .collect();
+        each_row(
+            model,
+            &wanted,
+            &mut items,
+            || "lm_head".to_owned(),
+            |((x, z), q)| {
+                ops::scale(x, ops::rms_factor(x, eps)?, norm, z);
+                q.norm_and_quantise(z, head_norm)
+            },
+        )?;
+        drop(items);
+        apply(model, head, &mut self.ws.q[0], rows, &mut self.ws.gate);
+        for segment in &wanted {
+            let logits = &self.ws.gate[segment.row * vocab..][..segment.len * vocab];
+            if let Some(at) = ops::first_non_finite(logits) {
+                let position = segment.token + at / vocab;
+                return Err(Error::NonFinite { place: "the logits".into(), position });
+            }
+            steps[segment.step].logits.extend_from_slice(logits);
+        }
+        Ok(())
+    }
+}
+
+/// Runs `op` on each row's item; the first row in which a value is not finite becomes the error.
+fn each_row<T: Send>(
+    model: &Model,
+    segments: &[Segment],
+    items: &mut [T],
+    place: impl Fn() -> String,
+    op: impl Fn(&mut T) -> Result<(), NonFinite> + Sync,
+) -> Result<()> {
+    let first_bad = AtomicUsize::new(usize::MAX);
+    model.pool.run_each(items, &|row, item| {
+        if op(item) == Err(NonFinite) {
+            first_bad.fetch_min(row, Ordering::Relaxed);
+        }
+    });
+    let bad = first_bad.into_inner();
+    match segments.iter().find(|s| (s.row..s.row + s.len).contains(&bad)) {
+        None => Ok(()),
+        Some(s) => Err(Error::NonFinite { place: place(), position: s.token + bad - s.row }),
+    }
+}
+
+/// `out = W q`, `[rows, linear.rows]`.
+fn apply(model: &Model, linear: &Linear, q: &mut Quantised, rows: usize, out: &mut Vec<f32>) {
+    out.resize(rows * linear.rows, 0.0);
+    let kernel = model.kernel(linear.packing());
+    linear::apply(linear, &model.file, kernel, &model.pool, q, out);
+}

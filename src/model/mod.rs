@@ -1,0 +1,173 @@
+//! The model: weights as views into the file, the state of a sequence, the forward pass.
+
+mod forward;
+mod linear;
+mod state;
+mod weights;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use state::State;
+
+use crate::error::{Error, Result};
+use crate::format::{Config, ModelFile};
+use crate::kernels::{self, Isa, Kernel};
+use crate::ops;
+use crate::packing::Packing;
+use crate::threads::{Pool, default_threads};
+
+/// The most threads that a model can be asked to use.
+pub const MAX_THREADS: usize = 1024;
+
+/// How to run a model. None of it changes a bit of any result.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Threads; `None` takes [`threads::default_threads`](crate::threads::default_threads).
+    pub threads: Option<usize>,
+    /// Instruction set; `None` takes the fastest that the CPU has.
+    pub isa: Option<Isa>,
+}
+
+/// Which logits a [`Step`] gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// None: the tokens only move the state.
+    None,
+    /// Those behind the last token.
+    Last,
+    /// Those behind every token.
+    All,
+}
+
+/// One sequence's part in a forward pass: some tokens, fed to a state.
+pub struct Step<'a> {
+    /// The state before the tokens; moved to behind them.
+    pub state: &'a mut State,
+    /// The tokens, in order.
+    pub tokens: &'a [u32],
+    /// Which logits to give.
+    pub want: Want,
+    /// Where they go: cleared, then one row of `vocab_size` values for each token wanted.
+    pub logits: &'a mut Vec<f32>,
+    /// Where the state behind every token goes, if it is wanted: cleared, then one state for each token.
+    pub states: Option<&'a mut Vec<State>>,
+}
+
+/// A model, ready to run. Shared freely between threads; forward passes run one at a time, each on all threads
+/// of the model's pool.
+pub struct Model {
+    file: ModelFile,
+    weights: weights::Weights,
+    /// Lower bounds of the forget gates, `[layers, state_size]`; empty where the model has none.
+    bounds: Vec<f32>,
+    isa: Isa,
+    pool: Pool,
+    workspace: Mutex<forward::Workspace>,
+}
+
+impl Model {
+    /// Prepares a model to be run: picks the kernels, starts the threads.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for 0 threads or more than [`MAX_THREADS`]; [`Error::Invalid`] for lower bounds that are no
+    /// numbers.
+    pub fn new(file: ModelFile, options: &Options) -> Result<Arc<Model>> {
+        let threads = options.threads.unwrap_or_else(default_threads);
+        if !(1..=MAX_THREADS).contains(&threads) {
+            let reason = format!("{threads}, must be 1 to {MAX_THREADS}");
+            return Err(Error::Option { name: "threads", reason });
+        }
+        let isa = match options.isa {
+            Some(isa) => Isa::from_name(isa.name())?,
+            None => Isa::from_name("auto")?,
+        };
+        let weights = weights::Weights::new(&file)?;
+        let bounds = match file.floats("model.lower_bounds") {
+            None => Vec::new(),
+            Some(parameters) => ops::lower_bounds(parameters, file.config().hidden_size),
+        };
+        if ops::first_non_finite(&bounds).is_some() {
+            let reason = "tensor model.lower_bounds: its softmax is not finite";
+            return Err(Error::invalid(file.path(), reason));
+        }
+        Ok(Arc::new(Model {
+            file,
+            weights,
+            bounds,
+            isa,
+            pool: Pool::new(threads),
+            workspace: Mutex::default(),
+        }))
+    }
+
+    /// The file that holds the weights.
+    pub fn file(&self) -> &ModelFile {
+        &self.file
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        self.file.config()
+    }
+
+    /// Threads of the pool.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// The kernel in use for matrices of a packing.
+    pub fn kernel(&self, packing: Packing) -> &'static dyn Kernel {
+        kernels::select(packing, self.isa)
+    }
+
+    /// A new state: no token seen.
+    pub fn new_state(&self) -> State {
+        State::new(self.file.config(), self.file.hash())
+    }
+
+    /// Loads a state that [`State::save`] wrote, for this model or the same one in another packing.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Invalid`] where the file cannot be read, [`Error::StateMismatch`] where it is
+    /// another model's.
+    pub fn load_state(&self, path: &std::path::Path) -> Result<State> {
+        Ok(State::load_with(path, self.file.config(), self.file.hash())?.0)
+    }
+
+    /// Feeds each step's tokens to its state. Results do not depend on what else is in the batch, on how a sequence is
+    /// cut into steps, or on the threads: not by a bit.
+    ///
+    /// # Errors
+    /// [`Error::Token`] for an id outside the vocabulary, [`Error::StateMismatch`] for a state of another model,
+    /// [`Error::PoisonedState`]: these leave every state as it was. [`Error::NonFinite`] where a value overflows: then the
+    /// states of the batch are poisoned until reset.
+    pub fn forward(&self, steps: &mut [Step<'_>]) -> Result<()> {
+        let vocab_size = self.config().vocab_size;
+        for step in &*steps {
+            if let Some(&id) = step.tokens.iter().find(|&&id| id as usize >= vocab_size) {
+                return Err(Error::Token { id, vocab_size });
+            }
+            if !step.state.is_of(self.config(), self.file.hash()) {
+                let reason = "it was made by another model".to_owned();
+                return Err(Error::StateMismatch { reason });
+            }
+            if step.state.poisoned {
+                return Err(Error::PoisonedState);
+            }
+        }
+        // Poisoned here means that a thread panicked; what it left in the buffers is overwritten.
+        let mut workspace = self.workspace.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = forward::forward(self, &mut workspace, steps);
+        if result.is_err() {
+            for step in steps {
+                step.state.poisoned = true;
+            }
+        }
+        result
+    }
+}

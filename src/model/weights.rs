@@ -1,0 +1,123 @@
+//! The model's weights: where each lies in the file.
+
+use crate::error::{Error, Result};
+use crate::format::{ModelFile, ShortConv, Span};
+use crate::packing::{PackedMatrix, Packing};
+
+/// A ternary matrix with the norm in front of it: `y = W q(norm(x))`.
+pub(super) struct Linear {
+    packing: Packing,
+    pub rows: usize,
+    pub cols: usize,
+    data: Span,
+    /// The magnitude of a trit.
+    pub scale: f32,
+    norm: Span,
+}
+
+impl Linear {
+    fn new(file: &ModelFile, name: &str) -> Result<Linear> {
+        let weight = format!("{name}.weight");
+        let (matrix, scale) = file.matrix(&weight).ok_or_else(|| missing(file, &weight))?;
+        let data = file.matrix_span(&weight).ok_or_else(|| missing(file, &weight))?;
+        Ok(Linear {
+            packing: matrix.packing(),
+            rows: matrix.rows(),
+            cols: matrix.cols(),
+            data,
+            scale,
+            norm: floats(file, &format!("{name}.norm.weight"))?,
+        })
+    }
+
+    pub fn packing(&self) -> Packing {
+        self.packing
+    }
+
+    /// The packed trits, `[rows, cols]`.
+    pub fn matrix<'a>(&self, file: &'a ModelFile) -> PackedMatrix<'a> {
+        PackedMatrix::new(self.packing, self.rows, self.cols, &file.bytes()[self.data.clone()])
+            .expect("the span was this matrix's when the file was opened")
+    }
+
+    /// The norm's weights, `[cols]`.
+    pub fn norm<'a>(&self, file: &'a ModelFile) -> &'a [f32] {
+        file.floats_at(&self.norm)
+    }
+}
+
+/// The short convolution of a layer.
+pub(super) enum Conv {
+    /// On the layer's input, `[hidden, 1, size]`.
+    Shared(Span),
+    /// Behind the input and the forget projection, each `[state, 1, size]`.
+    Separate([Span; 2]),
+}
+
+/// One layer's weights.
+pub(super) struct Layer {
+    pub attn_norm: Span,
+    /// Input, forget and gate projection, each `[state, hidden]`.
+    pub ifg: [Linear; 3],
+    pub conv: Option<Conv>,
+    pub g_norm: Span,
+    /// `[hidden, state]`.
+    pub o_proj: Linear,
+    pub mlp_norm: Span,
+    /// `[2 * intermediate, hidden]`: the gate's rows, then the value's.
+    pub gate_proj: Linear,
+    /// `[hidden, intermediate]`.
+    pub down_proj: Linear,
+}
+
+/// All weights but the embedding, which the file gives by row.
+pub(super) struct Weights {
+    pub layers: Vec<Layer>,
+    pub norm: Span,
+    /// `[vocabulary, hidden]`.
+    pub lm_head: Linear,
+}
+
+impl Weights {
+    pub fn new(file: &ModelFile) -> Result<Weights> {
+        let config = file.config();
+        let layers = (0..config.num_layers).map(|n| Layer::new(file, n)).collect::<Result<_>>()?;
+        Ok(Weights {
+            layers,
+            norm: floats(file, "model.norm.weight")?,
+            lm_head: Linear::new(file, "lm_head")?,
+        })
+    }
+}
+
+impl Layer {
+    fn new(file: &ModelFile, n: usize) -> Result<Layer> {
+        let name = |part: &str| format!("model.layers.{n}.{part}");
+        let linear = |part: &str| Linear::new(file, &name(part));
+        let conv = |part: &str| floats(file, &name(&format!("attn.{part}_conv1d.weight")));
+        Ok(Layer {
+            attn_norm: floats(file, &name("attn_norm.weight"))?,
+            ifg: [linear("attn.i_proj")?, linear("attn.f_proj")?, linear("attn.g_proj")?],
+            conv: match file.config().short_conv {
+                None => None,
+                Some(ShortConv { shared: true, .. }) => Some(Conv::Shared(conv("h")?)),
+                Some(ShortConv { shared: false, .. }) => {
+                    Some(Conv::Separate([conv("i")?, conv("f")?]))
+                }
+            },
+            g_norm: floats(file, &name("attn.g_norm.weight"))?,
+            o_proj: linear("attn.o_proj")?,
+            mlp_norm: floats(file, &name("mlp_norm.weight"))?,
+            gate_proj: linear("mlp.gate_proj")?,
+            down_proj: linear("mlp.down_proj")?,
+        })
+    }
+}
+
+fn floats(file: &ModelFile, name: &str) -> Result<Span> {
+    file.floats_span(name).ok_or_else(|| missing(file, name))
+}
+
+fn missing(file: &ModelFile, name: &str) -> Error {
+    Error::invalid(file.path(), format!("tensor {name}: missing"))
+}

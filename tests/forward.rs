@@ -1,0 +1,309 @@
+//! The forward pass gives the same bits however it is asked.
+
+use std::sync::Arc;
+
+use mmfree::format::Config;
+use mmfree::kernels::Isa;
+use mmfree::packing::Packing;
+use mmfree::{Error, Model, ModelFile, Options, State, Step, Want};
+
+use crate::synthetic::{self, Rng};
+
+fn load(config: &Config, packing: Packing, options: &Options) -> Arc<Model> {
+    let bytes = synthetic::model(config, packing, 7);
+    Model::new(ModelFile::from_bytes("synthetic", &bytes).unwrap(), options).unwrap()
+}
+
+fn plain(config: &Config) -> Arc<Model> {
+    load(config, Packing::T5, &Options::default())
+}
+
+fn tokens(config: &Config, len: usize, seed: u64) -> Vec<u32> {
+    let mut rng = Rng(seed);
+    (0..len).map(|_| rng.below(config.vocab_size) as u32).collect()
+}
+
+/// All logits of `ids` behind `state`.
+fn feed(model: &Model, state: &mut State, ids: &[u32]) -> Vec<f32> {
+    let mut logits = Vec::new();
+    let want = Want::All;
+    model
+        .forward(&mut [Step { state, tokens: ids, want, logits: &mut logits, states: None }])
+        .unwrap();
+    logits
+}
+
+fn bits(floats: &[f32]) -> Vec<u32> {
+    floats.iter().map(|v| v.to_bits()).collect()
+}
+
+fn fnv(floats: &[f32]) -> u64 {
+    floats.iter().flat_map(|v| v.to_le_bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    })
+}
+
+#[test]
+fn chunked_prefill_equals_stepwise() {
+    for (kind, config) in synthetic::kinds() {
+        let model = plain(&config);
+        // Longer than a pass takes rows.
+        let ids = tokens(&config, 300, 1);
+        let mut whole = model.new_state();
+        let expected = feed(&model, &mut whole, &ids);
+        for chunk in [1, 2, 7, 256, 299] {
+            let mut state = model.new_state();
+            let got: Vec<f32> =
+                ids.chunks(chunk).flat_map(|ids| feed(&model, &mut state, ids)).collect();
+            assert_eq!(bits(&got), bits(&expected), "{kind}, chunks of {chunk}");
+            assert_eq!(state, whole, "{kind}, chunks of {chunk}");
+            assert_eq!(state.position(), 300);
+        }
+    }
+}
+
+#[test]
+fn a_batch_equals_each_sequence_alone() {
+    for (kind, config) in synthetic::kinds() {
+        let model = plain(&config);
+        let prompts: Vec<Vec<u32>> =
+            [1, 5, 0, 270, 2].iter().zip(1..).map(|(&len, s)| tokens(&config, len, s)).collect();
+        let mut states: Vec<State> = prompts.iter().map(|_| model.new_state()).collect();
+        let mut logits = vec![Vec::new(); prompts.len()];
+        let mut steps: Vec<Step<'_>> = states
+            .iter_mut()
+            .zip(&mut logits)
+            .zip(&prompts)
+            .map(|((state, logits), tokens)| Step {
+                state,
+                tokens,
+                want: Want::Last,
+                logits,
+                states: None,
+            })
+            .collect();
+        model.forward(&mut steps).unwrap();
+        for (i, prompt) in prompts.iter().enumerate() {
+            let mut state = model.new_state();
+            let all = feed(&model, &mut state, prompt);
+            let last = all.len().saturating_sub(config.vocab_size);
+            assert_eq!(bits(&logits[i]), bits(&all[last..]), "{kind}, sequence {i}");
+            assert_eq!(states[i], state, "{kind}, sequence {i}");
+        }
+    }
+}
+
+#[test]
+fn threads_instruction_sets_and_packings_change_no_bit() {
+    for (kind, config) in synthetic::kinds() {
+        let ids = tokens(&config, 70, 3);
+        let reference = load(
+            &config,
+            Packing::I2,
+            &Options { threads: Some(1), isa: Some(Isa::Scalar), ..Options::default() },
+        );
+        let mut state = reference.new_state();
+        let expected = feed(&reference, &mut state, &ids);
+        for packing in Packing::ALL {
+            for isa in Isa::available() {
+                for threads in [1, 2, 5] {
+                    let options =
+                        Options { threads: Some(threads), isa: Some(isa), ..Options::default() };
+                    let model = load(&config, packing, &options);
+                    let mut got_state = model.new_state();
+                    let got = feed(&model, &mut got_state, &ids);
+                    let what = format!("{kind}, {packing:?}, {isa:?}, {threads} threads");
+                    assert_eq!(bits(&got), bits(&expected), "{what}");
+                    assert_eq!(got_state, state, "{what}");
+                }
+            }
+        }
+    }
+}
+
+/// The same on x86-64 and aarch64: this hash was made on x86-64.
+#[test]
+fn logits_have_these_bits_on_every_machine() {
+    let hashes: Vec<u64> = synthetic::kinds()
+        .iter()
+        .map(|(_, config)| {
+            let model = plain(config);
+            fnv(&feed(&model, &mut model.new_state(), &tokens(config, 50, 9)))
+        })
+        .collect();
+    let expected = [
+        8_747_182_227_653_827_285,
+        7_783_342_366_034_342_594,
+        872_794_055_102_858_070,
+        11_606_698_588_939_663_775,
+        885_696_779_830_802_483,
+    ];
+    assert_eq!(hashes, expected);
+}
+
+#[test]
+fn the_state_behind_every_token_is_given() {
+    for (kind, config) in synthetic::kinds() {
+        let model = plain(&config);
+        let ids = tokens(&config, 263, 4);
+        let mut states = Vec::new();
+        let mut state = model.new_state();
+        let mut step = Step {
+            state: &mut state,
+            tokens: &ids,
+            want: Want::None,
+            logits: &mut Vec::new(),
+            states: Some(&mut states),
+        };
+        model.forward(std::slice::from_mut(&mut step)).unwrap();
+        assert!(step.logits.is_empty());
+        assert_eq!(states.len(), ids.len());
+        let mut stepwise = model.new_state();
+        for (t, &id) in ids.iter().enumerate() {
+            feed(&model, &mut stepwise, &[id]);
+            assert_eq!(states[t], stepwise, "{kind}, token {t}");
+        }
+        assert_eq!(state, stepwise, "{kind}");
+    }
+}
+
+#[test]
+fn a_fork_equals_a_replay() {
+    for (kind, config) in synthetic::kinds() {
+        let model = plain(&config);
+        let (common, left, right) =
+            (tokens(&config, 9, 5), tokens(&config, 6, 6), tokens(&config, 6, 7));
+        let mut state = model.new_state();
+        feed(&model, &mut state, &common);
+        let mut fork = state.clone();
+        let first = feed(&model, &mut state, &left);
+        let second = feed(&model, &mut fork, &right);
+        for (branch, expected) in [(left, first), (right, second)] {
+            let mut replay = model.new_state();
+            feed(&model, &mut replay, &common);
+            assert_eq!(bits(&feed(&model, &mut replay, &branch)), bits(&expected), "{kind}");
+        }
+        fork.reset();
+        assert_eq!(fork, model.new_state());
+    }
+}
+
+#[test]
+fn a_saved_state_resumes_with_the_same_bits_in_another_packing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    for (kind, config) in synthetic::kinds() {
+        let (t5, i2) = (plain(&config), load(&config, Packing::I2, &Options::default()));
+        let mut state = t5.new_state();
+        feed(&t5, &mut state, &tokens(&config, 11, 1));
+        state.save(&path).unwrap();
+        let mut loaded = i2.load_state(&path).unwrap();
+        assert_eq!(loaded, state, "{kind}");
+        let more = tokens(&config, 5, 2);
+        assert_eq!(
+            bits(&feed(&t5, &mut state, &more)),
+            bits(&feed(&i2, &mut loaded, &more)),
+            "{kind}"
+        );
+    }
+}
+
+#[test]
+fn a_state_of_another_model_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    let model = plain(&synthetic::config());
+    let other = Config { num_layers: 2, ..synthetic::config() };
+    let other = plain(&other);
+    other.new_state().save(&path).unwrap();
+    let error = model.load_state(&path).unwrap_err();
+    assert!(matches!(error, Error::StateMismatch { .. }), "{error}");
+    assert!(error.to_string().contains("[2, 40]"), "{error}");
+    // The same sizes, other weights.
+    let bytes = synthetic::model(&synthetic::config(), Packing::T5, 8);
+    let file = ModelFile::from_bytes("other weights", &bytes).unwrap();
+    let other = Model::new(file, &Options::default()).unwrap();
+    other.new_state().save(&path).unwrap();
+    let error = model.load_state(&path).unwrap_err();
+    assert!(error.to_string().contains("hash"), "{error}");
+    let mut state = other.new_state();
+    let mut step = Step {
+        state: &mut state,
+        tokens: &[1],
+        want: Want::None,
+        logits: &mut Vec::new(),
+        states: None,
+    };
+    let error = model.forward(std::slice::from_mut(&mut step)).unwrap_err();
+    assert!(matches!(error, Error::StateMismatch { .. }), "{error}");
+}
+
+#[test]
+fn an_id_outside_the_vocabulary_leaves_every_state_as_it_was() {
+    let model = plain(&synthetic::config());
+    let (mut good, mut bad) = (model.new_state(), model.new_state());
+    feed(&model, &mut good, &[3]);
+    let before = good.clone();
+    let error = model
+        .forward(&mut [
+            Step {
+                state: &mut good,
+                tokens: &[4],
+                want: Want::None,
+                logits: &mut Vec::new(),
+                states: None,
+            },
+            Step {
+                state: &mut bad,
+                tokens: &[5, 97],
+                want: Want::None,
+                logits: &mut Vec::new(),
+                states: None,
+            },
+        ])
+        .unwrap_err();
+    assert!(matches!(error, Error::Token { id: 97, vocab_size: 97 }));
+    assert_eq!(good, before);
+}
+
+/// A model whose embedding of token 3 overflows when squared.
+fn overflowing() -> Arc<Model> {
+    let config = synthetic::config();
+    let mut bytes = synthetic::model(&config, Packing::T5, 7);
+    let file = ModelFile::from_bytes("synthetic", &bytes).unwrap();
+    let mmfree::format::Embedding::Float { data, .. } = file.embedding().clone() else { panic!() };
+    let at = data.start + 3 * config.hidden_size * 4;
+    bytes[at..at + 4].copy_from_slice(&3e38f32.to_le_bytes());
+    let file = ModelFile::from_bytes("overflowing", &bytes).unwrap();
+    Model::new(file, &Options::default()).unwrap()
+}
+
+#[test]
+fn a_value_that_overflows_is_an_error_that_says_where() {
+    let model = overflowing();
+    let mut state = model.new_state();
+    let mut logits = Vec::new();
+    let mut feed = |state: &mut State, tokens: &[u32]| {
+        let step = Step { state, tokens, want: Want::Last, logits: &mut logits, states: None };
+        model.forward(&mut [step])
+    };
+    feed(&mut state, &[1, 2]).unwrap();
+    let error = feed(&mut state, &[4, 5, 3, 6]).unwrap_err();
+    assert!(matches!(&error, Error::NonFinite { position: 2, .. }), "{error}");
+    assert!(error.to_string().contains("layer 0"), "{error}");
+    assert!(matches!(feed(&mut state, &[1]), Err(Error::PoisonedState)));
+    assert!(matches!(state.save("/nowhere".as_ref()), Err(Error::PoisonedState)));
+    state.reset();
+    feed(&mut state, &[1]).unwrap();
+}
+
+#[test]
+fn the_number_of_threads_is_checked() {
+    let bytes = synthetic::model(&synthetic::config(), Packing::T5, 7);
+    for threads in [0, 1025] {
+        let file = ModelFile::from_bytes("synthetic", &bytes).unwrap();
+        let options = Options { threads: Some(threads), ..Options::default() };
+        let error = Model::new(file, &options).err().unwrap();
+        assert!(error.to_string().contains("1 to 1024"), "{error}");
+    }
+}
