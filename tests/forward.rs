@@ -97,18 +97,14 @@ fn a_batch_equals_each_sequence_alone() {
 fn threads_instruction_sets_and_packings_change_no_bit() {
     for (kind, config) in synthetic::kinds() {
         let ids = tokens(&config, 70, 3);
-        let reference = load(
-            &config,
-            Packing::I2,
-            &Options { threads: Some(1), isa: Some(Isa::Scalar), ..Options::default() },
-        );
+        let reference =
+            load(&config, Packing::I2, &Options { threads: Some(1), isa: Some(Isa::Scalar) });
         let mut state = reference.new_state();
         let expected = feed(&reference, &mut state, &ids);
         for packing in Packing::ALL {
             for isa in Isa::available() {
                 for threads in [1, 2, 5] {
-                    let options =
-                        Options { threads: Some(threads), isa: Some(isa), ..Options::default() };
+                    let options = Options { threads: Some(threads), isa: Some(isa) };
                     let model = load(&config, packing, &options);
                     let mut got_state = model.new_state();
                     let got = feed(&model, &mut got_state, &ids);

@@ -1,4 +1,5 @@
 //! The integration tests, one crate.
 
 mod forward;
+mod hostile;
 mod synthetic;

@@ -87,10 +87,10 @@ pub(super) fn forward(model: &Model, ws: &mut Workspace, steps: &mut [Step<'_>])
     for step in steps {
         if let Some(states) = &mut step.states {
             for (t, state) in states.iter_mut().enumerate() {
-                state.position = step.state.position + t as u64 + 1;
+                state.position = step.state.position.saturating_add(t as u64 + 1);
             }
         }
-        step.state.position += step.tokens.len() as u64;
+        step.state.position = step.state.position.saturating_add(step.tokens.len() as u64);
         debug_assert!(
             step.want != Want::All || step.logits.len() == step.tokens.len() * config.vocab_size
         );

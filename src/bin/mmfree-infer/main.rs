@@ -1,1 +1,2 @@
+//! Runs a ternary language model.
 fn main() {}

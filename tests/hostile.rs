@@ -1,0 +1,359 @@
+//! A model file is hostile until it is checked: whatever its bytes, opening and running it ends in a clean error or
+//! in a valid model.
+
+use std::collections::BTreeMap;
+
+use mmfree::format::{Config, keys};
+use mmfree::packing::Packing;
+use mmfree::{Error, Model, ModelFile, Options, Step, Want};
+use serde_json::{Value, json};
+
+use crate::synthetic;
+
+/// A model of a few KB.
+fn tiny() -> Config {
+    Config {
+        vocab_size: 11,
+        hidden_size: 8,
+        num_layers: 1,
+        state_size: 8,
+        intermediate_size: 9,
+        ..synthetic::config()
+    }
+}
+
+fn open(bytes: &[u8]) -> Result<ModelFile, Error> {
+    ModelFile::from_bytes("hostile.mmfree", bytes)
+}
+
+/// A file taken apart: header JSON and data.
+struct Parts {
+    header: BTreeMap<String, Value>,
+    data: Vec<u8>,
+}
+
+fn parts() -> Parts {
+    let bytes = synthetic::model(&tiny(), Packing::T5, 3);
+    let len = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    Parts {
+        header: serde_json::from_slice(&bytes[8..8 + len]).unwrap(),
+        data: bytes[8 + len..].to_vec(),
+    }
+}
+
+impl Parts {
+    fn bytes(&self) -> Vec<u8> {
+        self.bytes_padded_to(64)
+    }
+
+    fn bytes_padded_to(&self, multiple: usize) -> Vec<u8> {
+        let mut json = serde_json::to_vec(&self.header).unwrap();
+        json.resize((json.len() + 8).next_multiple_of(multiple) - 8, b' ');
+        [&(json.len() as u64).to_le_bytes()[..], &json, &self.data].concat()
+    }
+
+    fn set(&mut self, key: &str, value: &str) {
+        self.header.get_mut("__metadata__").unwrap()[key] = json!(value);
+    }
+
+    /// Changes a field of the config.
+    fn set_config(&mut self, field: &str, value: Value) {
+        let text = self.header["__metadata__"][keys::CONFIG].as_str().unwrap();
+        let mut config: Value = serde_json::from_str(text).unwrap();
+        config[field] = value;
+        self.set(keys::CONFIG, &config.to_string());
+    }
+}
+
+/// The message that opening gives, which must be one line that names the file.
+#[track_caller]
+fn refusal(bytes: &[u8]) -> String {
+    let message = open(bytes).map(|_| ()).expect_err("must be refused").to_string();
+    assert!(message.contains("hostile.mmfree") && !message.contains('\n'), "{message}");
+    message
+}
+
+#[track_caller]
+fn rejects(change: impl FnOnce(&mut Parts), expected: &str) {
+    let mut parts = parts();
+    change(&mut parts);
+    let message = refusal(&parts.bytes());
+    assert!(message.contains(expected), "{message}");
+}
+
+const MATRIX: &str = "model.layers.0.attn.i_proj.weight";
+
+#[test]
+fn the_untouched_file_opens() {
+    open(&parts().bytes()).unwrap();
+}
+
+#[test]
+fn rejects_what_is_no_safetensors_file() {
+    for bytes in [&b""[..], b"short", &[0; 4096], &[0xFF; 4096], b"GGUF\x03\0\0\0\0\0\0\0\0\0"] {
+        assert!(refusal(bytes).contains("not a model file"));
+    }
+}
+
+#[test]
+fn rejects_a_safetensors_file_that_is_no_model_file() {
+    rejects(|p| p.set(keys::FORMAT, "pt"), "mmfree-convert makes one");
+    rejects(|p| drop(p.header.remove("__metadata__")), "mmfree-convert makes one");
+}
+
+#[test]
+fn rejects_another_version_as_such() {
+    for version in ["2", "0", "1.5", "", "99999999999999999999"] {
+        let mut parts = parts();
+        parts.set(keys::VERSION, version);
+        let error = open(&parts.bytes()).unwrap_err();
+        assert!(matches!(error, Error::Version { .. }), "{error}");
+    }
+}
+
+#[test]
+fn rejects_another_architecture() {
+    rejects(|p| p.set(keys::ARCHITECTURE, "llama"), "architecture llama");
+}
+
+#[test]
+fn rejects_a_missing_metadata_field() {
+    for key in [keys::VERSION, keys::ARCHITECTURE, keys::CONFIG, keys::HASH, keys::TERNARY] {
+        rejects(
+            |p| {
+                drop(p.header.get_mut("__metadata__").unwrap().as_object_mut().unwrap().remove(key))
+            },
+            key,
+        );
+    }
+}
+
+#[test]
+fn rejects_a_hash_that_is_none() {
+    rejects(|p| p.set(keys::HASH, "abc"), keys::HASH);
+    rejects(|p| p.set(keys::HASH, &"G".repeat(64)), keys::HASH);
+}
+
+#[test]
+fn rejects_sizes_out_of_range() {
+    for (field, value) in [
+        ("vocab_size", json!(0)),
+        ("vocab_size", json!(1u64 << 40)),
+        ("hidden_size", json!(0)),
+        ("hidden_size", json!(u64::MAX)),
+        ("state_size", json!(1 << 30)),
+        ("intermediate_size", json!(0)),
+        ("num_layers", json!(0)),
+        ("num_layers", json!(1u64 << 40)),
+        ("num_heads", json!(0)),
+        ("num_heads", json!(3)),
+        ("rms_norm_eps", json!(-1.0)),
+        ("rms_norm_eps", json!(1e300)),
+        ("short_conv", json!({"size": 0, "shared": true})),
+        ("short_conv", json!({"size": 1u64 << 60, "shared": false})),
+        ("bos_token_id", json!(11)),
+        ("eos_token_ids", json!([1, 11])),
+    ] {
+        let mut parts = parts();
+        parts.set_config(field, value.clone());
+        let message = refusal(&parts.bytes());
+        let named = message.contains(field) || field.ends_with("ids") || field.ends_with("id");
+        assert!(named, "{field} {value}: {message}");
+    }
+}
+
+#[test]
+fn rejects_config_fields_of_the_wrong_kind() {
+    rejects(|p| p.set_config("hidden_size", json!("8")), keys::CONFIG);
+    rejects(|p| p.set_config("hidden_size", json!(-8)), keys::CONFIG);
+    rejects(|p| p.set_config("surprise", json!(1)), "surprise");
+    rejects(|p| p.set(keys::CONFIG, "not json"), keys::CONFIG);
+}
+
+#[test]
+fn rejects_more_layers_than_tensors_before_it_lists_them() {
+    rejects(|p| p.set_config("num_layers", json!(60_000)), "60000 layers");
+}
+
+#[test]
+fn rejects_bounds_with_a_wide_state_and_several_layers() {
+    let change = |p: &mut Parts| {
+        p.set_config("state_size", json!(16));
+        p.set_config("num_layers", json!(2));
+    };
+    rejects(change, "lower bounds");
+}
+
+#[test]
+fn rejects_sizes_against_the_tensors() {
+    rejects(|p| p.set_config("vocab_size", json!(12)), "embeddings");
+    rejects(|p| p.set_config("intermediate_size", json!(10)), "gate_proj");
+}
+
+#[test]
+fn rejects_a_missing_tensor() {
+    // Renamed, as the format allows no hole.
+    let rename = |p: &mut Parts| {
+        let info = p.header.remove(MATRIX).unwrap();
+        p.header.insert("other".into(), info);
+    };
+    rejects(rename, &format!("tensor {MATRIX}: missing"));
+}
+
+#[test]
+fn rejects_a_tensor_too_many() {
+    let add = |p: &mut Parts| {
+        let end = p.data.len();
+        let info = json!({"dtype": "U8", "shape": [4], "data_offsets": [end, end + 4]});
+        p.header.insert("extra".into(), info);
+        p.data.extend([0; 4]);
+    };
+    rejects(add, "tensor extra: not part of this architecture");
+}
+
+#[test]
+fn rejects_a_tensor_of_another_type() {
+    rejects(|p| p.header.get_mut(MATRIX).unwrap()["dtype"] = json!("I8"), "must be one of [U8]");
+    rejects(
+        |p| p.header.get_mut("model.norm.weight").unwrap()["dtype"] = json!("I32"),
+        "must be one of [F32]",
+    );
+}
+
+#[test]
+fn rejects_a_tensor_of_another_shape() {
+    rejects(
+        |p| p.header.get_mut("model.norm.weight").unwrap()["shape"] = json!([4, 2]),
+        "tensor model.norm.weight: has shape [4, 2], must be [8]",
+    );
+}
+
+#[test]
+fn rejects_packed_sizes_against_the_config() {
+    for (field, value) in [("rows", json!(9)), ("cols", json!(0)), ("cols", json!(u64::MAX))] {
+        let change = |p: &mut Parts| {
+            let text = p.header["__metadata__"][keys::TERNARY].as_str().unwrap();
+            let mut ternary: Value = serde_json::from_str(text).unwrap();
+            ternary[MATRIX][field] = value;
+            p.set(keys::TERNARY, &ternary.to_string());
+        };
+        rejects(change, MATRIX);
+    }
+}
+
+#[test]
+fn rejects_an_unknown_packing_and_entries_for_no_matrix() {
+    let change = |change: fn(&mut Value)| {
+        move |p: &mut Parts| {
+            let text = p.header["__metadata__"][keys::TERNARY].as_str().unwrap();
+            let mut ternary: Value = serde_json::from_str(text).unwrap();
+            change(&mut ternary);
+            p.set(keys::TERNARY, &ternary.to_string());
+        }
+    };
+    rejects(change(|t| t[MATRIX]["packing"] = json!("q4\u{1b}[31m")), "unknown packing q4\\u{1b}");
+    rejects(change(|t| drop(t.as_object_mut().unwrap().remove(MATRIX))), MATRIX);
+    rejects(change(|t| t["other"] = t[MATRIX].clone()), "other is no matrix");
+}
+
+#[test]
+fn rejects_a_scale_that_is_none() {
+    for scale in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+        let change = |p: &mut Parts| {
+            let info = &p.header[&format!("{MATRIX}_scale")]["data_offsets"];
+            let at = info[0].as_u64().unwrap() as usize;
+            p.data[at..at + 4].copy_from_slice(&scale.to_le_bytes());
+        };
+        rejects(change, "scale");
+    }
+}
+
+#[test]
+fn rejects_overlapping_tensors_and_holes() {
+    let info = |p: &mut Parts, by: i64| {
+        let offsets = &mut p.header.get_mut("model.norm.weight").unwrap()["data_offsets"];
+        for i in 0..2 {
+            offsets[i] = json!(offsets[i].as_i64().unwrap() + by);
+        }
+    };
+    rejects(|p| info(p, -4), "not a model file");
+    rejects(|p| info(p, 4), "not a model file");
+}
+
+#[test]
+fn rejects_misaligned_data() {
+    // Eight bytes off: floats still lie right, packed matrices do not.
+    let parts = parts();
+    let bytes = parts.bytes();
+    let len = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let json = [&bytes[8..8 + len], b"        "].concat();
+    let off = [&(json.len() as u64).to_le_bytes()[..], &json, &parts.data].concat();
+    assert!(refusal(&off).contains("must be a multiple of 64"));
+}
+
+#[test]
+fn rejects_a_tokenizer_that_is_not_flat() {
+    rejects(
+        |p| p.header.get_mut("tokenizer.json").unwrap()["shape"] = json!([1, 2]),
+        "tokenizer.json",
+    );
+}
+
+#[test]
+fn rejects_trailing_bytes() {
+    rejects(|p| p.data.push(0), "not a model file");
+}
+
+/// Opens the bytes and, where that succeeds, runs the model over some tokens: an error or finite logits.
+fn run(bytes: &[u8]) {
+    let Ok(file) = open(bytes) else { return };
+    let options = Options { threads: Some(1), ..Options::default() };
+    let Ok(model) = Model::new(file, &options) else { return };
+    let mut state = model.new_state();
+    let mut logits = Vec::new();
+    let step = Step {
+        state: &mut state,
+        tokens: &[1, 2, 3, 10],
+        want: Want::All,
+        logits: &mut logits,
+        states: None,
+    };
+    match model.forward(&mut [step]) {
+        Ok(()) => assert!(logits.iter().all(|v| v.is_finite())),
+        Err(error) => assert!(!error.to_string().contains('\n')),
+    }
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    let bytes = parts().bytes();
+    for len in 0..bytes.len() {
+        assert!(open(&bytes[..len]).is_err(), "{len} of {} bytes", bytes.len());
+    }
+}
+
+#[test]
+fn every_changed_byte_gives_an_error_or_a_valid_model() {
+    for packing in Packing::ALL {
+        let bytes = synthetic::model(&tiny(), packing, 3);
+        for at in 0..bytes.len() {
+            for change in [0x01, 0x80, 0xFF] {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= change;
+                run(&bytes);
+            }
+        }
+    }
+}
+
+#[test]
+fn opening_what_is_no_file_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let message = |path: &std::path::Path| ModelFile::open(path).unwrap_err().to_string();
+    assert!(message(folder.path()).contains("a directory"));
+    let missing = message(&folder.path().join("missing.mmfree"));
+    assert!(missing.contains("missing.mmfree: No such file or directory"), "{missing}");
+    let empty = folder.path().join("empty");
+    std::fs::write(&empty, b"").unwrap();
+    assert!(message(&empty).contains("empty"));
+}
