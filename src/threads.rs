@@ -1,42 +1,264 @@
 //! The fork-join pool: one list of tasks at a time, worked through by all threads, the caller among them.
+//!
+//! Tasks are claimed one by one from a counter, so a thread that the system takes off its core delays the
+//! others by the one task it holds and no more. Who ran what cannot change a result: tasks share no output.
 
+use std::any::Any;
+use std::cell::{Cell, UnsafeCell};
+use std::collections::BTreeSet;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-/// A pool of threads.
+/// How long a thread spins for work, or for the last task of another, before it sleeps: longer than the serial
+/// work between two runs of a forward pass, short against a time slice of a shared core.
+const SPIN: Duration = Duration::from_micros(30);
+
+/// A pool of threads. Dropping it ends them.
 pub struct Pool {
-    threads: usize,
+    shared: Arc<Shared>,
+    workers: Vec<Worker>,
+    /// Held by the thread whose run it is.
+    turn: Mutex<()>,
+}
+
+struct Worker {
+    handle: Option<JoinHandle<()>>,
+    sleep: Arc<Line<AtomicBool>>,
+}
+
+/// Keeps what different threads write on different cache lines.
+#[repr(align(128))]
+#[derive(Default)]
+struct Line<T>(T);
+
+type Task<'a> = dyn Fn(usize) + Sync + 'a;
+
+#[derive(Clone, Copy)]
+struct Run {
+    /// The caller's closure; valid while a task of the run is unfinished.
+    task: &'static Task<'static>,
+    tasks: usize,
+}
+
+struct Shared {
+    /// Tasks of the current run that nobody has claimed.
+    unclaimed: Line<AtomicUsize>,
+    /// Tasks of the current run that are not done. A run is over when it is 0.
+    unfinished: Line<AtomicUsize>,
+    /// Written between two runs by the thread whose turn it is; read by who has claimed a task and not finished it.
+    run: UnsafeCell<Run>,
+    /// Set while the caller sleeps until the last task is done.
+    caller_sleeps: AtomicBool,
+    caller_lock: Mutex<()>,
+    caller_wake: Condvar,
+    /// What the first task that panicked threw.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+    quit: AtomicBool,
+    /// How long to spin; nothing where the threads outnumber the cores.
+    spin: Duration,
+}
+
+// SAFETY: `run` is the only field that is not `Sync` by itself. It is written only while `unfinished` is 0, by the
+// holder of `turn`, and read only between claiming a task and finishing it; claim (Acquire of the writer's
+// Release) and finish (Release, acquired by the next writer) order the two.
+unsafe impl Sync for Shared {}
+// SAFETY: as for `Sync`; the closure in `run` is itself `Sync`.
+unsafe impl Send for Shared {}
+
+thread_local! {
+    /// Whether this thread is inside a task: a run started there is serial.
+    static IN_TASK: Cell<bool> = const { Cell::new(false) };
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Claims and runs tasks until none is left to claim.
+    fn work(&self) {
+        let mut unclaimed = self.unclaimed.0.load(Ordering::Relaxed);
+        while unclaimed > 0 {
+            let claim = self.unclaimed.0.compare_exchange_weak(
+                unclaimed,
+                unclaimed - 1,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            );
+            match claim {
+                Ok(_) => {
+                    // SAFETY: this thread holds a claimed, unfinished task, so `run` is the run that it is of
+                    // and nobody writes it; the claim acquired what the writer released.
+                    let run = unsafe { *self.run.get() };
+                    self.run_task(run, run.tasks - unclaimed);
+                    unclaimed = self.unclaimed.0.load(Ordering::Relaxed);
+                }
+                Err(now) => unclaimed = now,
+            }
+        }
+    }
+
+    fn run_task(&self, run: Run, i: usize) {
+        let outer = IN_TASK.replace(true);
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (run.task)(i))) {
+            lock(&self.panic).get_or_insert(payload);
+        }
+        IN_TASK.set(outer);
+        // SeqCst with `caller_sleeps`: either this thread sees the flag, or the caller sees the 0.
+        let last = self.unfinished.0.fetch_sub(1, Ordering::SeqCst) == 1;
+        if last && self.caller_sleeps.load(Ordering::SeqCst) {
+            // Taking the lock waits until the caller is in `wait`.
+            drop(lock(&self.caller_lock));
+            self.caller_wake.notify_all();
+        }
+    }
+
+    /// Waits until every task is done.
+    fn join(&self) {
+        let done = || self.unfinished.0.load(Ordering::SeqCst) == 0;
+        if spin_until(self.spin, done) {
+            return;
+        }
+        let mut guard = lock(&self.caller_lock);
+        self.caller_sleeps.store(true, Ordering::SeqCst);
+        while !done() {
+            guard = self.caller_wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.caller_sleeps.store(false, Ordering::SeqCst);
+    }
+
+    fn worker(&self, sleep: &AtomicBool) {
+        let wanted =
+            || self.unclaimed.0.load(Ordering::SeqCst) > 0 || self.quit.load(Ordering::SeqCst);
+        loop {
+            if !spin_until(self.spin, wanted) {
+                // SeqCst with `unclaimed`: either this thread sees the tasks, or the caller sees the flag.
+                sleep.store(true, Ordering::SeqCst);
+                while !wanted() {
+                    std::thread::park();
+                }
+                sleep.store(false, Ordering::SeqCst);
+            }
+            if self.quit.load(Ordering::SeqCst) {
+                return;
+            }
+            self.work();
+        }
+    }
+}
+
+/// Spins until `done` or until the time is over; whether it was done.
+fn spin_until(limit: Duration, done: impl Fn() -> bool) -> bool {
+    if done() {
+        return true;
+    }
+    if limit.is_zero() {
+        return false;
+    }
+    let start = Instant::now();
+    loop {
+        for _ in 0..16 {
+            if done() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        if start.elapsed() > limit {
+            return false;
+        }
+    }
 }
 
 impl Pool {
-    /// A pool of `threads` threads, the caller counted; at least one.
+    /// A pool of `threads` threads, the caller counted; at least one. Where the system refuses a thread, the pool
+    /// has those that it got.
     pub fn new(threads: usize) -> Pool {
-        Pool { threads: threads.max(1) }
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let shared = Arc::new(Shared {
+            unclaimed: Line::default(),
+            unfinished: Line::default(),
+            run: UnsafeCell::new(Run { task: &|_| {}, tasks: 0 }),
+            caller_sleeps: AtomicBool::new(false),
+            caller_lock: Mutex::new(()),
+            caller_wake: Condvar::new(),
+            panic: Mutex::new(None),
+            quit: AtomicBool::new(false),
+            spin: if threads <= cores { SPIN } else { Duration::ZERO },
+        });
+        let worker = |i| {
+            let sleep = Arc::new(Line(AtomicBool::new(false)));
+            let (shared, flag) = (Arc::clone(&shared), Arc::clone(&sleep));
+            let builder = std::thread::Builder::new().name(format!("mmfree-{i}"));
+            let handle = builder.spawn(move || shared.worker(&flag.0)).ok()?;
+            Some(Worker { handle: Some(handle), sleep })
+        };
+        let workers = (1..threads).map_while(worker).collect();
+        Pool { shared, workers, turn: Mutex::new(()) }
     }
 
     /// Threads, the caller counted.
     pub fn threads(&self) -> usize {
-        self.threads
+        self.workers.len() + 1
     }
 
     /// Runs `task(i)` once for each `i` below `tasks`, in any order, on any thread, and returns when all are done.
+    ///
+    /// Inside a task a run is serial, on the task's thread. Runs from several threads take turns.
+    ///
+    /// # Panics
+    /// If a task panics, with what it threw, after the others are done.
     pub fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        for i in 0..tasks {
-            task(i);
+        if tasks < 2 || self.workers.is_empty() || IN_TASK.get() {
+            for i in 0..tasks {
+                task(i);
+            }
+            return;
+        }
+        let turn = lock(&self.turn);
+        let shared = &*self.shared;
+        // SAFETY: only the lifetime changes. `join` below returns when no task is unfinished, and nobody
+        // calls the closure but for a task that is; so every call is over before the borrow is.
+        let task = unsafe { std::mem::transmute::<&Task<'_>, &'static Task<'static>>(task) };
+        // SAFETY: `unfinished` is 0 (the last run was joined, by this thread or by one that held `turn` before),
+        // so nobody reads `run`, and `turn` keeps other writers out.
+        unsafe { *shared.run.get() = Run { task, tasks } };
+        shared.unfinished.0.store(tasks, Ordering::Relaxed);
+        shared.unclaimed.0.store(tasks, Ordering::SeqCst);
+        for worker in self.workers.iter().take(tasks - 1) {
+            if worker.sleep.0.load(Ordering::SeqCst) {
+                worker.unpark();
+            }
+        }
+        shared.work();
+        shared.join();
+        let panic = lock(&shared.panic).take();
+        drop(turn);
+        if let Some(payload) = panic {
+            resume_unwind(payload);
         }
     }
 
     /// Runs `task(i, &mut items[i])` once for each item.
+    ///
+    /// # Panics
+    /// If a task panics.
     pub fn run_each<T: Send>(&self, items: &mut [T], task: &(dyn Fn(usize, &mut T) + Sync)) {
-        for (i, item) in items.iter_mut().enumerate() {
-            task(i, item);
-        }
+        let (len, items) = (items.len(), Shareable(items.as_mut_ptr()));
+        self.run(len, &|i| {
+            // SAFETY: `i` is below the length, and each `i` comes once: no two tasks have the same item.
+            task(i, unsafe { &mut *items.get().add(i) });
+        });
     }
 
     /// Cuts a matrix of rows of `width` values into column ranges of `chunk` values (the last one may be shorter), and
     /// runs `task(i, columns)` once for each range `i`.
     ///
     /// # Panics
-    /// If `data` is not whole rows, or `chunk` is 0.
+    /// If `data` is not whole rows, `chunk` is 0, or a task panics.
     pub fn run_columns<T: Send>(
         &self,
         data: &mut [T],
@@ -46,12 +268,46 @@ impl Pool {
     ) {
         assert!(chunk > 0 && width > 0 && data.len().is_multiple_of(width));
         let rows = data.len() / width;
-        let data = data.as_mut_ptr();
-        for i in 0..width.div_ceil(chunk) {
+        let data = Shareable(data.as_mut_ptr());
+        self.run(width.div_ceil(chunk), &|i| {
             let start = i * chunk;
             let len = chunk.min(width - start);
-            task(i, Columns { data, rows, width, start, len, _borrow: PhantomData });
+            task(i, Columns { data: data.get(), rows, width, start, len, _borrow: PhantomData });
+        });
+    }
+}
+
+impl Worker {
+    fn unpark(&self) {
+        if let Some(handle) = &self.handle {
+            handle.thread().unpark();
         }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.quit.store(true, Ordering::SeqCst);
+        for worker in &mut self.workers {
+            worker.unpark();
+            if let Some(handle) = worker.handle.take() {
+                // A worker catches what its tasks throw, so there is no panic to pass on.
+                let _ = handle.join();
+            }
+        }
+    }
+}
+
+/// A pointer that tasks share; what they make of it must not overlap.
+struct Shareable<T>(*mut T);
+
+// SAFETY: only the pointer is shared. Its users give each task places of its own, and `T: Send` lets another thread
+// write them.
+unsafe impl<T: Send> Sync for Shareable<T> {}
+
+impl<T> Shareable<T> {
+    fn get(&self) -> *mut T {
+        self.0
     }
 }
 
@@ -85,8 +341,188 @@ impl<T> Columns<'_, T> {
     }
 }
 
-/// Threads that this process should use unless told otherwise: the physical cores, at most what the machine
-/// gives the process (affinity, cgroup).
+/// Threads that this process should use unless told otherwise: the physical cores that it may run on, at most
+/// what the machine gives the process (affinity, cgroup).
 pub fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |n| n.get())
+    let allowed = std::thread::available_parallelism().map_or(1, |n| n.get());
+    physical_cores().map_or(allowed, |cores| cores.clamp(1, allowed))
+}
+
+/// The cores behind the CPUs that this process may run on; `None` where the system does not say.
+fn physical_cores() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    let cores: Option<BTreeSet<String>> = cpu_list(list)?.into_iter().map(siblings).collect();
+    Some(cores?.len())
+}
+
+/// Who shares the core of a CPU: the same text for each of them.
+fn siblings(cpu: usize) -> Option<String> {
+    let topology = format!("/sys/devices/system/cpu/cpu{cpu}/topology");
+    // The older name is what kernels before 5.3 have.
+    let read = |name| std::fs::read_to_string(format!("{topology}/{name}"));
+    read("core_cpus_list").or_else(|_| read("thread_siblings_list")).ok()
+}
+
+/// The numbers of a list like `0-3,8`.
+fn cpu_list(list: &str) -> Option<Vec<usize>> {
+    let mut cpus = Vec::new();
+    for part in list.trim().split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        // A machine with more CPUs than that is not what this text describes.
+        if last >= 1 << 16 {
+            return None;
+        }
+        cpus.extend(first..=last);
+    }
+    Some(cpus)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COUNTS: [usize; 4] = [1, 2, 3, 8];
+
+    fn counters(len: usize) -> Vec<AtomicUsize> {
+        (0..len).map(|_| AtomicUsize::new(0)).collect()
+    }
+
+    #[test]
+    fn every_task_runs_once() {
+        for threads in COUNTS {
+            let pool = Pool::new(threads);
+            assert_eq!(pool.threads(), threads);
+            for tasks in [0, 1, 2, 3, 7, 64, 1000] {
+                let runs = counters(tasks);
+                pool.run(tasks, &|i| {
+                    runs[i].fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(runs.iter().all(|n| n.load(Ordering::Relaxed) == 1));
+            }
+        }
+        assert_eq!(Pool::new(0).threads(), 1);
+    }
+
+    #[test]
+    fn results_do_not_depend_on_the_threads() {
+        let sums = |threads| {
+            let pool = Pool::new(threads);
+            let mut items = vec![0usize; 333];
+            pool.run_each(&mut items, &|i, item| *item = i * i);
+            let (width, rows) = (77, 5);
+            let mut matrix = vec![0usize; width * rows];
+            pool.run_columns(&mut matrix, width, 10, &|i, mut columns| {
+                assert_eq!(columns.start(), 10 * i);
+                for r in 0..rows {
+                    let start = columns.start();
+                    for (c, value) in columns.row(r).iter_mut().enumerate() {
+                        *value += 1000 * r + start + c;
+                    }
+                }
+            });
+            (items, matrix)
+        };
+        let one = sums(1);
+        assert_eq!(one.1[76], 76);
+        assert_eq!(one.1[4 * 77 + 13], 4013);
+        for threads in COUNTS {
+            assert_eq!(sums(threads), one);
+        }
+    }
+
+    #[test]
+    fn many_tiny_runs_and_sleeps_between_them() {
+        for threads in COUNTS {
+            let pool = Pool::new(threads);
+            let total = AtomicUsize::new(0);
+            for round in 0..3000 {
+                pool.run(1 + round % 5, &|i| {
+                    total.fetch_add(i + 1, Ordering::Relaxed);
+                });
+                if round % 500 == 0 {
+                    // Long enough for every worker to go to sleep.
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            }
+            assert_eq!(total.load(Ordering::Relaxed), 600 * (1 + 3 + 6 + 10 + 15));
+        }
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_the_pool_lives_on() {
+        for threads in COUNTS {
+            let pool = Pool::new(threads);
+            for bad in [0, 5, 99] {
+                let result = catch_unwind(AssertUnwindSafe(|| {
+                    pool.run(100, &|i| assert!(i != bad, "task {bad} failed"));
+                }));
+                let payload = result.unwrap_err();
+                let message = payload.downcast_ref::<String>().unwrap();
+                assert_eq!(message, &format!("task {bad} failed"));
+            }
+            let runs = counters(10);
+            pool.run(10, &|i| {
+                runs[i].fetch_add(1, Ordering::Relaxed);
+            });
+            assert!(runs.iter().all(|n| n.load(Ordering::Relaxed) == 1));
+        }
+    }
+
+    #[test]
+    fn a_run_inside_a_task_is_serial_and_returns() {
+        for threads in COUNTS {
+            let pool = Pool::new(threads);
+            let total = AtomicUsize::new(0);
+            pool.run(8, &|_| {
+                let thread = std::thread::current().id();
+                pool.run(8, &|_| {
+                    if threads > 1 {
+                        assert_eq!(std::thread::current().id(), thread);
+                    }
+                    total.fetch_add(1, Ordering::Relaxed);
+                });
+            });
+            assert_eq!(total.load(Ordering::Relaxed), 64);
+        }
+    }
+
+    #[test]
+    fn runs_from_several_threads_take_turns() {
+        let pool = Pool::new(3);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let mut items = [0usize; 16];
+                        pool.run_each(&mut items, &|i, item| *item += i);
+                        assert_eq!(items.iter().sum::<usize>(), 120);
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn dropping_a_pool_ends_its_threads() {
+        for threads in COUNTS {
+            let pool = Pool::new(threads);
+            let alive = Arc::downgrade(&pool.shared);
+            pool.run(3, &|_| ());
+            drop(pool);
+            assert!(alive.upgrade().is_none(), "a worker still holds the pool");
+            drop(Pool::new(threads));
+        }
+    }
+
+    #[test]
+    fn default_threads_are_within_what_the_system_allows() {
+        let allowed = std::thread::available_parallelism().unwrap().get();
+        assert!((1..=allowed).contains(&default_threads()));
+        assert_eq!(cpu_list(" 0-3,8\n"), Some(vec![0, 1, 2, 3, 8]));
+        assert_eq!(cpu_list("5"), Some(vec![5]));
+        assert_eq!(cpu_list("x-2"), None);
+        assert_eq!(cpu_list("0-99999999999"), None);
+    }
 }
