@@ -9,6 +9,9 @@
 //! sound. To add a kernel: write the leaf, list it in [`all`].
 
 pub mod scalar;
+mod t5;
+#[cfg(test)]
+mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -85,13 +85,16 @@ impl Layout {
         self.strips * STRIP * self.groups
     }
 
-    /// Offset of the byte of row `row` and group `group`.
-    fn byte_offset(&self, row: usize, group: usize) -> usize {
-        let (strip, panel) = (row / STRIP, group / PANEL);
-        let block = strip / STRIPS_PER_BLOCK;
+    /// Offset of the [`STRIP`] bytes of group `group`, counted over all panels, in strip `strip`.
+    pub fn group_offset(&self, strip: usize, group: usize) -> usize {
+        let (panel, block) = (group / PANEL, strip / STRIPS_PER_BLOCK);
         self.block_offset(panel, block)
             + (group % PANEL * self.block_strips(block) + strip % STRIPS_PER_BLOCK) * STRIP
-            + row % STRIP
+    }
+
+    /// Offset of the byte of row `row` and group `group`.
+    fn byte_offset(&self, row: usize, group: usize) -> usize {
+        self.group_offset(row / STRIP, group) + row % STRIP
     }
 }
 

@@ -1,0 +1,217 @@
+//! Every kernel against the scalar one: the same integers, whatever the shape, the split and the bytes.
+
+use std::ops::Range;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::packing::{Packing, t5};
+
+/// A small generator of repeatable bytes (SplitMix64).
+struct Bytes(u64);
+
+impl Bytes {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ z >> 31
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            chunk.copy_from_slice(&self.next().to_le_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+/// Activations as a kernel gets them.
+struct Activations {
+    batch: usize,
+    cols: usize,
+    q: Vec<i8>,
+    sums: Vec<i32>,
+}
+
+impl Activations {
+    fn new(batch: usize, cols: usize, mut value: impl FnMut() -> i8) -> Activations {
+        let mut q = vec![0; batch * stride(cols)];
+        let mut sums = Vec::new();
+        for row in q.chunks_mut(stride(cols)) {
+            row[..cols].fill_with(&mut value);
+            sums.push(row.iter().map(|&q| i32::from(q)).sum());
+        }
+        Activations { batch, cols, q, sums }
+    }
+
+    fn random(batch: usize, cols: usize, bytes: &mut Bytes) -> Activations {
+        Activations::new(batch, cols, || (bytes.next() as i8).max(-127))
+    }
+}
+
+fn sums(
+    kernel: &dyn Kernel,
+    matrix: PackedMatrix<'_>,
+    strips: Range<usize>,
+    activations: &Activations,
+) -> Vec<i32> {
+    let Activations { batch, cols, q, sums } = activations;
+    let (batch, cols) = (*batch, *cols);
+    let len = kernel.prepared_len(cols);
+    // Whatever was there before must not matter.
+    let mut prepared = vec![0xA5; batch * len];
+    let rows = q.chunks(stride(cols)).zip(prepared.chunks_mut(len.max(1)));
+    rows.for_each(|(q, out)| kernel.prepare(cols, q, out));
+    let job = Job::new(matrix, strips, Input { batch, cols, q, sums, prepared: &prepared });
+    let mut out = vec![i32::MIN + 7; batch * job.rows()];
+    job.run(kernel, &mut out);
+    out
+}
+
+fn kernels_of(packing: Packing) -> impl Iterator<Item = &'static dyn Kernel> {
+    all().iter().map(|kernel| kernel.as_ref()).filter(move |kernel| kernel.packing() == packing)
+}
+
+fn scalar(packing: Packing) -> &'static dyn Kernel {
+    kernels_of(packing).find(|kernel| kernel.isa() == Isa::Scalar).expect("a scalar kernel")
+}
+
+/// All kernels on one problem.
+fn compare(matrix: PackedMatrix<'_>, strips: Range<usize>, activations: &Activations) {
+    let packing = matrix.packing();
+    let expected = sums(scalar(packing), matrix, strips.clone(), activations);
+    for kernel in kernels_of(packing) {
+        let found = sums(kernel, matrix, strips.clone(), activations);
+        if let Some(at) = (0..found.len()).find(|&at| found[at] != expected[at]) {
+            panic!(
+                "{}: {} x {}, strips {strips:?}, batch {}: sum {at} is {}, should be {}",
+                kernel.name(),
+                matrix.rows(),
+                matrix.cols(),
+                activations.batch,
+                found[at],
+                expected[at],
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn every_kernel_gives_the_scalar_sums_for_any_bytes(
+        rows in 1usize..=700, cols in 1usize..=1100, batch in 1usize..=19, seed in any::<u64>(),
+        from in any::<prop::sample::Index>(), len in any::<prop::sample::Index>(), valid in any::<bool>(),
+    ) {
+        let mut random = Bytes(seed);
+        let strips = rows.div_ceil(STRIP);
+        let from = from.index(strips);
+        let strips = from..from + 1 + len.index(strips - from);
+        let activations = Activations::random(batch, cols, &mut random);
+        for packing in Packing::ALL {
+            let bytes = if valid {
+                let trits: Vec<i8> =
+                    (0..rows * cols).map(|_| (random.next() % 3) as i8 - 1).collect();
+                packing.pack_matrix(rows, cols, &trits)
+            } else {
+                let mut bytes = vec![0; packing.packed_len(rows, cols).unwrap()];
+                random.fill(&mut bytes);
+                bytes
+            };
+            let matrix = PackedMatrix::new(packing, rows, cols, &bytes).unwrap();
+            compare(matrix, strips.clone(), &activations);
+        }
+    }
+}
+
+#[test]
+fn the_scalar_kernels_give_the_sums_of_the_trits() {
+    let (rows, cols, batch) = (130, 333, 2);
+    let mut random = Bytes(1);
+    let trits: Vec<i8> = (0..rows * cols).map(|_| (random.next() % 3) as i8 - 1).collect();
+    let activations = Activations::random(batch, cols, &mut random);
+    for packing in Packing::ALL {
+        let bytes = packing.pack_matrix(rows, cols, &trits);
+        let matrix = PackedMatrix::new(packing, rows, cols, &bytes).unwrap();
+        let found = sums(scalar(packing), matrix, 0..matrix.strips(), &activations);
+        for (found, q) in
+            found.chunks(matrix.strips() * STRIP).zip(activations.q.chunks(stride(cols)))
+        {
+            for (row, found) in trits.chunks(cols).zip(found) {
+                let sum: i32 = row.iter().zip(q).map(|(&t, &q)| i32::from(t) * i32::from(q)).sum();
+                assert_eq!(*found, sum);
+            }
+        }
+    }
+}
+
+#[test]
+fn all_extreme_inputs_do_not_overflow_at_any_width() {
+    for cols in [250, 2560, 6912, 13824, 65536] {
+        for (trit, low) in [(1i8, 127), (-1, 127), (1, -127), (-1, -127)] {
+            let activations = Activations::new(2, cols, || low);
+            for packing in Packing::ALL {
+                let bytes = packing.pack_matrix(3, cols, &vec![trit; 3 * cols]);
+                let matrix = PackedMatrix::new(packing, 3, cols, &bytes).unwrap();
+                for kernel in kernels_of(packing) {
+                    let found = sums(kernel, matrix, 0..1, &activations);
+                    let expected = i32::from(trit) * i32::from(low) * cols as i32;
+                    for found in found.chunks(STRIP) {
+                        assert_eq!(found[..3], [expected; 3], "{} {cols}", kernel.name());
+                        assert_eq!(found[3..], [0; STRIP - 3], "{} {cols}", kernel.name());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The bytes that make the largest lanes: for i2 the invalid code 3 everywhere, for t5 each sign of the entry of all
+/// ones, with the largest row constant.
+#[test]
+fn the_largest_bytes_do_not_overflow_at_any_width() {
+    for cols in [255, 6912, 13824, 65536] {
+        for low in [127, -127] {
+            let activations = Activations::new(1, cols, || low);
+            for packing in Packing::ALL {
+                let len = packing.packed_len(1, cols).unwrap();
+                for byte in [0xFF, 0x7F, 121, 121 | 0x80, 0xAA, 0] {
+                    let mut bytes = vec![byte; len];
+                    if packing == Packing::T5 {
+                        let constants = t5::Layout::new(1, cols).constants_offset();
+                        bytes[constants..].fill(0xFF);
+                    }
+                    let matrix = PackedMatrix::new(packing, 1, cols, &bytes).unwrap();
+                    compare(matrix, 0..1, &activations);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_packing_has_a_kernel_under_every_instruction_set() {
+    for packing in Packing::ALL {
+        for isa in Isa::available() {
+            let kernel = select(packing, isa);
+            assert_eq!(kernel.packing(), packing);
+            assert!(kernel.isa() <= isa);
+        }
+        assert_eq!(select(packing, Isa::Scalar).isa(), Isa::Scalar);
+    }
+    let mut names: Vec<_> = all().iter().map(|kernel| kernel.name()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), all().len(), "two kernels of one name");
+}
+
+#[test]
+fn prepared_input_is_a_multiple_of_64_bytes() {
+    for kernel in all() {
+        for cols in [1, 5, 64, 251, 1024, 6912] {
+            assert_eq!(kernel.prepared_len(cols) % 64, 0, "{}", kernel.name());
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! `t5` on AVX2, where a look-up (`vpshufb`) has 16 entries: a byte's value is split by nine, into a part
+//! of three trits and a part of two.
+//!
+//! Let `x` be the low seven bits, 0..=121, and `x + 4 = 9 h + l` with `l` in 0..=8 and `h` in 0..=13: then the upper
+//! three trits are those of `h` and the lower two those of `l - 4`. `l` comes from two look-ups, `x mod 9` being a sum of
+//! what its two nibbles leave; and instead of `h`, `x - l = 9 h - 4` indexes: its low four bits
+//! differ for all `h` from 1 to 14, and it is negative, which makes `vpshufb` give 0, for `h = 0`.
+
+use std::arch::x86_64::*;
+
+use super::avx2::{Avx2, Tile, add_to, dot_tile, load, prefetch, store};
+use crate::kernels::t5::{QUAD_COLS, Strip, group_of, prepare_quads, quads_len};
+use crate::kernels::{Family, Isa, Job, Kernel};
+use crate::packing::{Packing, STRIP, t5};
+
+/// Bytes of the tables of a group: low bytes of the sums of two trits and of three, then the high bytes of both.
+const TABLES: usize = 64;
+
+/// Groups that stay in registers before the int16 sums go back to memory.
+const RUN: usize = 10;
+
+/// Group-quads in a tile: five quads each.
+const TILE_GROUP_QUADS: usize = 8;
+
+/// How far ahead of the loads the weights are asked for.
+const AHEAD: usize = 2560;
+
+/// `(n + add) mod 9` of each `n * step`.
+const fn mod9(step: usize, add: usize) -> [u8; 32] {
+    let mut table = [0; 32];
+    let mut i = 0;
+    while i < 32 {
+        table[i] = ((i % 16 * step + add) % 9) as u8;
+        i += 1;
+    }
+    table
+}
+
+static LOW_NIBBLE: [u8; 32] = mod9(1, 4);
+static HIGH_NIBBLE: [u8; 32] = mod9(16, 0);
+
+/// The trits behind each index: `LOW[i]` for the lower two by `l`, `HIGH[i]` for the upper three by `9 h - 4`.
+const LOW: [[i8; 16]; 2] = {
+    let mut table = [[0; 16]; 2];
+    let mut l = 0;
+    while l < 9 {
+        table[0][l] = (l % 3) as i8 - 1;
+        table[1][l] = (l / 3) as i8 - 1;
+        l += 1;
+    }
+    table
+};
+const HIGH: [[i8; 16]; 3] = {
+    let mut table = [[0; 16]; 3];
+    let mut h = 1;
+    while h <= 13 {
+        let mut i = 0;
+        while i < 3 {
+            table[i][(9 * h - 4) % 16] = t5::TRITS[h][i];
+            i += 1;
+        }
+        h += 1;
+    }
+    table
+};
+
+/// `l` of each `x` in 0..=127.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn low_part(x: __m256i) -> __m256i {
+    let nibble = _mm256_and_si256(_mm256_srli_epi16::<4>(x), _mm256_set1_epi8(15));
+    let low = _mm256_shuffle_epi8(load(&LOW_NIBBLE), x);
+    let high = _mm256_shuffle_epi8(load(&HIGH_NIBBLE), nibble);
+    let sum = _mm256_add_epi8(low, high);
+    // Below 9 the difference wraps round to a large number.
+    _mm256_min_epu8(sum, _mm256_sub_epi8(sum, _mm256_set1_epi8(9)))
+}
+
+/// Addition-only: the two sums are looked up and added.
+pub(super) struct T5Avx2Add(pub(super) Avx2);
+
+impl Kernel for T5Avx2Add {
+    fn name(&self) -> &'static str {
+        "t5-avx2-add"
+    }
+
+    fn isa(&self) -> Isa {
+        Isa::Avx2
+    }
+
+    fn packing(&self) -> Packing {
+        Packing::T5
+    }
+
+    fn family(&self) -> Family {
+        Family::Add
+    }
+
+    fn prepared_len(&self, cols: usize) -> usize {
+        cols.div_ceil(t5::GROUP) * TABLES
+    }
+
+    fn prepare(&self, _cols: usize, q: &[i8], out: &mut [u8]) {
+        // SAFETY: `self` holds the proof that the CPU has AVX2.
+        unsafe { prepare_tables(q, out) }
+    }
+
+    fn compute(&self, job: &Job<'_>, out: &mut [i32]) {
+        // SAFETY: `self` holds the proof that the CPU has AVX2.
+        unsafe { add(job, out) }
+    }
+}
+
+/// Sign patterns of the table entries: trit `i` of each entry, as int16, the low table, then the high one.
+static SIGNS: [[[i8; 16]; 2]; t5::GROUP] = {
+    let mut signs = [[[0; 16]; 2]; t5::GROUP];
+    signs[0][0] = LOW[0];
+    signs[1][0] = LOW[1];
+    signs[2][1] = HIGH[0];
+    signs[3][1] = HIGH[1];
+    signs[4][1] = HIGH[2];
+    // `add` lets x be 122 at most, for all bytes that no packer writes: h = 14 and l = 0. The entry of h = 14 undoes
+    // that of l = 0, so that these bytes count nothing.
+    signs[0][1][(9 * 14 - 4) % 16] = 1;
+    signs[1][1][(9 * 14 - 4) % 16] = 1;
+    signs
+};
+
+#[target_feature(enable = "avx2")]
+fn prepare_tables(q: &[i8], out: &mut [u8]) {
+    let widen = |signs: &[i8; 16]| {
+        // SAFETY: 16 readable bytes behind the reference; the load needs no alignment.
+        _mm256_cvtepi8_epi16(unsafe { _mm_loadu_si128(signs.as_ptr().cast()) })
+    };
+    let signs = SIGNS.each_ref().map(|[low, high]| [widen(low), widen(high)]);
+    let byte = _mm256_set1_epi16(0xFF);
+    for (g, tables) in out.as_chunks_mut::<TABLES>().0.iter_mut().enumerate() {
+        let q = group_of(q, g).map(|q| _mm256_set1_epi16(i16::from(q)));
+        let term = |i: usize, table: usize| _mm256_sign_epi16(q[i], signs[i][table]);
+        let two = _mm256_add_epi16(term(0, 1), term(1, 1));
+        let three = _mm256_add_epi16(_mm256_add_epi16(term(2, 1), term(3, 1)), term(4, 1));
+        let low = _mm256_add_epi16(term(0, 0), term(1, 0));
+        let high = _mm256_add_epi16(two, three);
+        let low_bytes =
+            _mm256_packus_epi16(_mm256_and_si256(low, byte), _mm256_and_si256(high, byte));
+        let high_bytes =
+            _mm256_packus_epi16(_mm256_srli_epi16::<8>(low), _mm256_srli_epi16::<8>(high));
+        let halves = tables.as_chunks_mut::<32>().0;
+        store(&mut halves[0], _mm256_permute4x64_epi64::<0b11_01_10_00>(low_bytes));
+        store(&mut halves[1], _mm256_permute4x64_epi64::<0b11_01_10_00>(high_bytes));
+    }
+}
+
+/// The int16 sums of a strip: as `unpack` leaves them, rows 0-7 and 16-23, then 8-15 and 24-31, of each 32.
+type Lanes = [[__m256i; 2]; 2];
+
+#[target_feature(enable = "avx2")]
+fn add(job: &Job<'_>, out: &mut [i32]) {
+    let (matrix, input, rows) = (job.matrix(), job.input(), job.rows());
+    let layout = t5::Layout::new(matrix.rows(), matrix.cols());
+    let table_len = layout.groups * TABLES;
+    for (s, strip) in job.strips().enumerate() {
+        let constants = Strip::new(matrix, strip).constants();
+        for out in out.chunks_exact_mut(rows) {
+            out[s * STRIP..][..STRIP].copy_from_slice(&constants);
+        }
+    }
+    // Panel by panel, so that its tables stay in the cache.
+    for panel in 0..layout.groups.div_ceil(t5::PANEL) {
+        let groups = layout.panel_groups(panel);
+        for b in 0..input.batch {
+            let tables = &input.prepared[b * table_len + panel * t5::PANEL * TABLES..];
+            let tables = tables[..groups * TABLES].as_chunks().0;
+            let out = &mut out[b * rows..][..rows];
+            let mut strip = job.strips().start;
+            while strip < job.strips().end {
+                let (block, first) = (strip / t5::STRIPS_PER_BLOCK, strip % t5::STRIPS_PER_BLOCK);
+                let width = layout.block_strips(block);
+                let last = width.min(first + job.strips().end - strip);
+                let bytes = &matrix.bytes()[layout.block_offset(panel, block)..];
+                let out = &mut out[(strip - job.strips().start) * STRIP..];
+                add_block(bytes, groups, width, first..last, tables, out);
+                strip += last - first;
+            }
+        }
+    }
+}
+
+/// Some strips of a block of a panel. `bytes` starts with the block.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_block(
+    bytes: &[u8],
+    groups: usize,
+    width: usize,
+    strips: std::ops::Range<usize>,
+    tables: &[[u8; TABLES]],
+    out: &mut [i32],
+) {
+    const { assert!(t5::PANEL * 636 <= i16::MAX as usize, "an int16 lane holds a panel") };
+    let block = bytes[..groups * width * STRIP].as_chunks::<STRIP>().0;
+    let mut sums: [Lanes; t5::STRIPS_PER_BLOCK] = [[[_mm256_setzero_si256(); 2]; 2]; 4];
+    // A few groups of one strip, then of the next: the weights are read as good as in their order.
+    for (i, (tables, block)) in tables.chunks(RUN).zip(block.chunks(RUN * width)).enumerate() {
+        for s in strips.clone() {
+            for line in 0..RUN {
+                prefetch(
+                    bytes,
+                    (i * RUN * width + (s - strips.start) * RUN + line) * STRIP + AHEAD,
+                );
+            }
+            let mut acc = sums[s];
+            for (tables, rows) in tables.iter().zip(block.chunks_exact(width)) {
+                add_group(tables, &rows[s], &mut acc);
+            }
+            sums[s] = acc;
+        }
+    }
+    for (sums, out) in sums[strips].iter().zip(out.as_chunks_mut::<STRIP>().0) {
+        widen(sums, out);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_group(tables: &[u8; TABLES], rows: &[u8; STRIP], acc: &mut Lanes) {
+    let table = |i: usize| {
+        // SAFETY: the four 16-byte tables lie inside the 64 bytes; the load needs no alignment.
+        _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(tables.as_ptr().add(16 * i).cast()) })
+    };
+    let [low0, high0, low1, high1] = [table(0), table(1), table(2), table(3)];
+    for (acc, rows) in acc.iter_mut().zip(rows.as_chunks::<32>().0) {
+        let bytes = load(rows);
+        let x = _mm256_and_si256(bytes, _mm256_set1_epi8(0x7F));
+        let x = _mm256_min_epu8(x, _mm256_set1_epi8(122));
+        let l = low_part(x);
+        let h = _mm256_sub_epi8(x, l);
+        let (two0, two1) = (_mm256_shuffle_epi8(low0, l), _mm256_shuffle_epi8(low1, l));
+        let (three0, three1) = (_mm256_shuffle_epi8(high0, h), _mm256_shuffle_epi8(high1, h));
+        let negative = _mm256_cmpgt_epi8(_mm256_setzero_si256(), bytes);
+        let first = _mm256_add_epi16(
+            _mm256_unpacklo_epi8(two0, two1),
+            _mm256_unpacklo_epi8(three0, three1),
+        );
+        let second = _mm256_add_epi16(
+            _mm256_unpackhi_epi8(two0, two1),
+            _mm256_unpackhi_epi8(three0, three1),
+        );
+        // A set bit 7 negates: -x is !x + 1, and the row constant holds all the ones.
+        let first = _mm256_xor_si256(first, _mm256_unpacklo_epi8(negative, negative));
+        let second = _mm256_xor_si256(second, _mm256_unpackhi_epi8(negative, negative));
+        acc[0] = _mm256_add_epi16(acc[0], first);
+        acc[1] = _mm256_add_epi16(acc[1], second);
+    }
+}
+
+/// Adds the int16 sums of a panel to the int32 ones.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn widen(sums: &Lanes, out: &mut [i32; STRIP]) {
+    for (lanes, out) in sums.iter().zip(out.as_chunks_mut::<32>().0) {
+        let out = out.as_chunks_mut::<8>().0;
+        for (i, lanes) in lanes.iter().enumerate() {
+            add_to(&mut out[i], _mm256_cvtepi16_epi32(_mm256_castsi256_si128(*lanes)));
+            add_to(&mut out[2 + i], _mm256_cvtepi16_epi32(_mm256_extracti128_si256::<1>(*lanes)));
+        }
+    }
+}
+
+/// For batches: a tile of bytes is decoded to codes (trit + 1) once, and used for every row.
+pub(super) struct T5Avx2Dot(pub(super) Avx2);
+
+impl Kernel for T5Avx2Dot {
+    fn name(&self) -> &'static str {
+        "t5-avx2-dot"
+    }
+
+    fn isa(&self) -> Isa {
+        Isa::Avx2
+    }
+
+    fn packing(&self) -> Packing {
+        Packing::T5
+    }
+
+    fn family(&self) -> Family {
+        Family::Dot
+    }
+
+    fn prepared_len(&self, cols: usize) -> usize {
+        quads_len(cols)
+    }
+
+    fn prepare(&self, _cols: usize, q: &[i8], out: &mut [u8]) {
+        prepare_quads(q, out);
+    }
+
+    fn compute(&self, job: &Job<'_>, out: &mut [i32]) {
+        // SAFETY: `self` holds the proof that the CPU has AVX2.
+        unsafe { dot(job, out) }
+    }
+}
+
+#[target_feature(enable = "avx2")]
+fn dot(job: &Job<'_>, out: &mut [i32]) {
+    let (input, rows) = (job.input(), job.rows());
+    let prepared: &[i8] = bytemuck::cast_slice(input.prepared);
+    let row_len = quads_len(input.cols);
+    let group_quads = input.cols.div_ceil(QUAD_COLS);
+    let mut tile = Tile::new();
+    for (s, strip) in job.strips().enumerate() {
+        let strip = Strip::new(job.matrix(), strip);
+        let corrections = strip.corrections();
+        for (out, sum) in out.chunks_exact_mut(rows).zip(input.sums) {
+            let out = &mut out[s * STRIP..][..STRIP];
+            for (out, correction) in out.iter_mut().zip(corrections) {
+                *out = correction - sum;
+            }
+        }
+        for from in (0..group_quads).step_by(TILE_GROUP_QUADS) {
+            let len = (group_quads - from).min(TILE_GROUP_QUADS);
+            let tile = &mut tile.0[..t5::GROUP * len];
+            for (i, quads) in tile.as_chunks_mut::<{ t5::GROUP }>().0.iter_mut().enumerate() {
+                decode([0, 1, 2, 3].map(|g| strip.group(4 * (from + i) + g)), quads);
+            }
+            let (from, len) = (t5::GROUP * from, tile.len());
+            let q =
+                |b: usize| &prepared[b * row_len..][..row_len].as_chunks::<4>().0[from..from + len];
+            dot_tile(tile, input.batch, q, &mut out[s * STRIP..], rows);
+        }
+    }
+}
+
+/// The five quads of codes of a group-quad.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn decode(groups: [&[u8; STRIP]; 4], quads: &mut [[u8; 4 * STRIP]; t5::GROUP]) {
+    for half in 0..2 {
+        let [a, b, c, d] = groups.map(|group| load(&group.as_chunks::<32>().0[half]));
+        let (ab0, ab1) = (_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b));
+        let (cd0, cd1) = (_mm256_unpacklo_epi8(c, d), _mm256_unpackhi_epi8(c, d));
+        // Rows 0-3, 4-7, 8-11, 12-15 in the low halves, those 16 further on in the high ones.
+        let r0 = _mm256_unpacklo_epi16(ab0, cd0);
+        let r4 = _mm256_unpackhi_epi16(ab0, cd0);
+        let r8 = _mm256_unpacklo_epi16(ab1, cd1);
+        let r12 = _mm256_unpackhi_epi16(ab1, cd1);
+        let in_order = [
+            _mm256_permute2x128_si256::<0x20>(r0, r4),
+            _mm256_permute2x128_si256::<0x20>(r8, r12),
+            _mm256_permute2x128_si256::<0x31>(r0, r4),
+            _mm256_permute2x128_si256::<0x31>(r8, r12),
+        ];
+        for (i, bytes) in in_order.into_iter().enumerate() {
+            let codes = codes(bytes);
+            for (quad, codes) in quads.iter_mut().zip(codes) {
+                store(&mut quad.as_chunks_mut::<32>().0[4 * half + i], codes);
+            }
+        }
+    }
+}
+
+/// The five codes of each byte.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn codes(bytes: __m256i) -> [__m256i; t5::GROUP] {
+    let x = _mm256_and_si256(bytes, _mm256_set1_epi8(0x7F));
+    // What no packer writes counts as zero trits.
+    let x = _mm256_and_si256(x, _mm256_cmpgt_epi8(_mm256_set1_epi8(122), x));
+    let l = low_part(x);
+    let h = _mm256_sub_epi8(x, l);
+    let one = _mm256_set1_epi8(1);
+    let sign = _mm256_or_si256(bytes, one);
+    let trits = |table: &[i8; 16], index| {
+        // SAFETY: 16 readable bytes behind the reference; the load needs no alignment.
+        let table = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(table.as_ptr().cast()) });
+        _mm256_shuffle_epi8(table, index)
+    };
+    let [l0, l1] = [&LOW[0], &LOW[1]].map(|table| trits(table, l));
+    let [h0, h1, h2] = [&HIGH[0], &HIGH[1], &HIGH[2]].map(|table| trits(table, h));
+    [l0, l1, h0, h1, h2].map(|trits| _mm256_add_epi8(_mm256_sign_epi8(trits, sign), one))
+}
