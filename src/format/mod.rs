@@ -40,7 +40,7 @@ pub mod keys {
     pub const CONFIG: &str = "mmfree.config";
     /// JSON object: for each packed matrix its packing, rows and columns.
     pub const TERNARY: &str = "mmfree.ternary";
-    /// JSON object: the type, as safetensors names it, that each tensor which is not packed had in the checkpoint.
+    /// JSON object: the type, as safetensors names it, that each tensor had in the checkpoint.
     pub const SOURCE_TYPES: &str = "mmfree.source_types";
     /// JSON object: SHA-256 of each tensor's bytes, in lower-case hex.
     pub const SHA256: &str = "mmfree.sha256";

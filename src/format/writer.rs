@@ -31,6 +31,10 @@ impl AtomicFile {
             Ok(meta) if meta.is_dir() => {
                 return Err(Error::invalid(path, "is a directory, where a file is to be written"));
             }
+            Ok(meta) if !meta.is_file() => {
+                // A device or a pipe: renaming over it would destroy it.
+                return Err(Error::invalid(path, "is not a regular file, it cannot be replaced"));
+            }
             Ok(_) if !replace => return Err(exists(path)),
             _ => {}
         }
@@ -59,6 +63,16 @@ impl AtomicFile {
     /// The open file, for writing and seeking.
     pub fn file(&mut self) -> &mut File {
         self.temp.as_file_mut()
+    }
+
+    /// The open file, for writing at offsets from several threads.
+    pub fn get(&self) -> &File {
+        self.temp.as_file()
+    }
+
+    /// The unique name that the file has until it is committed.
+    pub fn temp_path(&self) -> &Path {
+        self.temp.path()
     }
 
     /// Turns an error of writing into one that names the file.

@@ -1,1 +1,69 @@
-//! Packs a checkpoint.
+//! Packs a checkpoint of a ternary language model into one memory-mapped file.
+//!
+//! [`convert`] reads a [`Checkpoint`], [`synthesize`] makes weights up; both are a [`Source`] that
+//! [`write_model`] writes. `docs/FORMAT.md` describes what comes out.
+
+#![forbid(unsafe_code)]
+
+mod checkpoint;
+mod config;
+mod embedding;
+mod error;
+mod floats;
+pub mod hash;
+pub mod inspect;
+mod json;
+mod options;
+mod plan;
+mod progress;
+mod source;
+mod summary;
+mod synthesize;
+mod ternary;
+pub mod text;
+mod write;
+
+use std::path::{Path, PathBuf};
+
+pub use checkpoint::Checkpoint;
+pub use embedding::EmbeddingType;
+pub use error::{Error, Result};
+pub use options::{Embed, Options, Pack};
+pub use progress::Report;
+pub use source::{Source, TritMatrix};
+pub use summary::{Sizes, Summary};
+pub use synthesize::{Size, synthesize};
+pub use write::write_model;
+
+/// Converts the checkpoint in `folder` to a model file at `output`, whole or not at all.
+///
+/// # Errors
+/// What is wrong with the checkpoint, naming the file and the tensor; an output that exists or cannot be written.
+pub fn convert(folder: &Path, output: &Path, options: &Options) -> Result<Summary> {
+    let checkpoint = Checkpoint::open(folder)?;
+    if checkpoint.reads_from(output) {
+        let reason = "holds the weights that are to be converted";
+        return Err(mmfree::Error::invalid(output, reason).into());
+    }
+    let mut summary = write_model(&checkpoint, output, options)?;
+    summary.notes = checkpoint.notes().to_vec();
+    Ok(summary)
+}
+
+/// Where the model file of a checkpoint folder goes unless told otherwise: `NAME.mmfree` in the current folder.
+///
+/// # Errors
+/// A folder without a name, as `/`.
+pub fn default_output(folder: &Path) -> Result<PathBuf> {
+    // As it was typed, if that ends in a name: a link's own name says more than that of its target.
+    let name = folder.file_name().map(|name| name.to_owned());
+    let resolved = || std::fs::canonicalize(folder).ok()?.file_name().map(|name| name.to_owned());
+    let mut name = name.or_else(resolved).ok_or_else(|| {
+        Error::Option(format!(
+            "{} has no name to call the output by; give --output",
+            folder.display()
+        ))
+    })?;
+    name.push(".mmfree");
+    Ok(PathBuf::from(name))
+}

@@ -1,2 +1,115 @@
-//! Packs a checkpoint.
-fn main() {}
+//! The command line of the converter.
+
+mod args;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use args::{Args, Command};
+use clap::Parser;
+use mmfree_convert::{Error, Summary};
+
+fn main() -> ExitCode {
+    mmfree::format::end_on_lost_mapping();
+    let args = Args::parse();
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Convert(Error::Cancelled)) => {
+            say(&format!("error: {}", Error::Cancelled));
+            ExitCode::from(130)
+        }
+        Err(Failure::Convert(error)) => {
+            say(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+        // Whoever read our output has seen enough.
+        Err(Failure::Stdout(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(Failure::Stdout(error)) => {
+            say(&format!("error: cannot write to stdout: {}", mmfree::error::IoReason(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+enum Failure {
+    Convert(Error),
+    Stdout(io::Error),
+}
+
+impl<E: Into<Error>> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure::Convert(error.into())
+    }
+}
+
+fn run(args: Args) -> Result<(), Failure> {
+    match args.command {
+        Some(Command::Inspect { file, json }) => {
+            let contents = mmfree_convert::inspect::inspect(&file)?;
+            if json { print_json(&contents) } else { print(&format!("{contents}")) }
+        }
+        Some(Command::Synthesize { size, seed, output }) => {
+            let path = match &output.output {
+                Some(path) => path.clone(),
+                None => args::synthesized_name(&size),
+            };
+            let options = output.options(cancel());
+            let summary = mmfree_convert::synthesize(size.size, seed, &path, &options)?;
+            finish(&summary, &output)
+        }
+        None => {
+            let (output, folder) = (args.output, args.checkpoint.unwrap_or_default());
+            let path = match &output.output {
+                Some(path) => path.clone(),
+                None => mmfree_convert::default_output(&folder)?,
+            };
+            let options = output.options(cancel());
+            let summary = mmfree_convert::convert(&folder, &path, &options)?;
+            finish(&summary, &output)
+        }
+    }
+}
+
+/// A flag that Ctrl-C and a polite kill set, so that the unfinished file is removed; the second time they end the program.
+fn cancel() -> Arc<AtomicBool> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // Where they cannot be registered the signals end the program at once, as they do anyway.
+        let _ = signal_hook::flag::register_conditional_shutdown(signal, 130, flag.clone());
+        let _ = signal_hook::flag::register(signal, flag.clone());
+    }
+    flag
+}
+
+fn finish(summary: &Summary, output: &args::OutputArgs) -> Result<(), Failure> {
+    if !output.quiet {
+        for note in &summary.notes {
+            say(&format!("note: {note}"));
+        }
+    }
+    match (output.json, output.quiet) {
+        (true, _) => print_json(summary),
+        (false, true) => Ok(()),
+        (false, false) => print(&format!("{summary}\n")),
+    }
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text =
+        serde_json::to_string_pretty(value).map_err(|e| Failure::Stdout(io::Error::other(e)))?;
+    print(&format!("{text}\n"))
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Stdout)
+}
+
+/// Writes a line to stderr; where that fails there is no one left to tell.
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}

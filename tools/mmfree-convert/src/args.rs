@@ -1,0 +1,148 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use mmfree::format::FloatType;
+use mmfree::packing::Packing;
+use mmfree_convert::{Embed, EmbeddingType, Options, Pack, Report, Size};
+
+/// Packs a MatMul-free language model (HGRN-Bit) into one file for mmfree-infer.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mmfree-convert",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:\n  \
+        mmfree-convert MMfreeLM-370M                   writes ./MMfreeLM-370M.mmfree\n  \
+        mmfree-convert MMfreeLM-370M -o m.mmfree --embed i8\n  \
+        mmfree-convert synthesize --size 2.7b          random weights at a real size\n  \
+        mmfree-convert inspect m.mmfree\n\n\
+        A folder called as a subcommand is given as ./inspect."
+)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// Checkpoint folder: config.json, safetensors weights, tokenizer.json
+    #[arg(required = true, value_name = "FOLDER")]
+    pub checkpoint: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Writes a model of random weights, to measure speed and memory without a download
+    Synthesize {
+        /// 370m, 1.3b, 2.7b, or hidden=..,layers=..[,intermediate=..][,vocab=..]
+        #[arg(long, value_parser = parse_size)]
+        size: NamedSize,
+
+        /// Another seed gives other weights
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Shows what is in a model file
+    Inspect {
+        /// The model file
+        file: PathBuf,
+
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct OutputArgs {
+    /// File to write [default: NAME.mmfree in the current folder]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Replace an existing file
+    #[arg(long)]
+    pub force: bool,
+
+    /// How trits are packed: t5 takes 1.6 bits a weight, i2 takes 2
+    #[arg(long, value_enum, default_value_t = PackArg::Auto)]
+    pub pack: PackArg,
+
+    /// How the embedding is stored; i8 has a scale for each row
+    #[arg(long, value_enum, default_value_t = EmbedArg::Source)]
+    pub embed: EmbedArg,
+
+    /// Threads [default: as many as the machine has]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+
+    /// Print a summary as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// Show nothing but errors
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum PackArg {
+    I2,
+    T5,
+    Auto,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum EmbedArg {
+    Source,
+    F32,
+    F16,
+    Bf16,
+    I8,
+}
+
+impl OutputArgs {
+    pub fn options(&self, cancel: Arc<AtomicBool>) -> Options {
+        Options {
+            pack: match self.pack {
+                PackArg::I2 => Pack::Only(Packing::I2),
+                PackArg::T5 => Pack::Only(Packing::T5),
+                PackArg::Auto => Pack::Auto,
+            },
+            embed: match self.embed {
+                EmbedArg::Source => Embed::Source,
+                EmbedArg::F32 => Embed::Only(EmbeddingType::Float(FloatType::F32)),
+                EmbedArg::F16 => Embed::Only(EmbeddingType::Float(FloatType::F16)),
+                EmbedArg::Bf16 => Embed::Only(EmbeddingType::Float(FloatType::BF16)),
+                EmbedArg::I8 => Embed::Only(EmbeddingType::Int8),
+            },
+            force: self.force,
+            threads: self.threads.map(usize::from),
+            report: if self.quiet { Report::Silent } else { Report::Visible },
+            cancel: Some(cancel),
+        }
+    }
+}
+
+/// A size, and how it was written.
+#[derive(Clone, Debug)]
+pub struct NamedSize {
+    pub size: Size,
+    pub text: String,
+}
+
+fn parse_size(text: &str) -> Result<NamedSize, String> {
+    Ok(NamedSize { size: text.parse()?, text: text.to_ascii_lowercase() })
+}
+
+/// Where a model of that size goes unless told otherwise.
+pub fn synthesized_name(size: &NamedSize) -> PathBuf {
+    PathBuf::from(format!("synthetic-{}.mmfree", size.text.replace([',', '='], "-")))
+}

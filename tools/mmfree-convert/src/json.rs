@@ -1,0 +1,190 @@
+//! Small JSON files of a checkpoint, read with suspicion.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use mmfree::Error;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
+
+use crate::text::clip;
+
+/// The most that a small file may hold. Real ones have some KB; the index of a large model, some hundred.
+const MAX_LEN: u64 = 16 << 20;
+
+/// The text of a small file; `None` where there is no such file.
+///
+/// # Errors
+/// A file that cannot be read, is larger than 16 MiB or is not UTF-8.
+pub fn read_text(path: &Path) -> mmfree::Result<Option<String>> {
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_file() => {}
+        Ok(_) => return Err(Error::invalid(path, "is not a regular file")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("cannot open", path)(error)),
+    }
+    let file = File::open(path).map_err(Error::io("cannot open", path))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_LEN + 1).read_to_end(&mut bytes).map_err(Error::io("cannot read", path))?;
+    if bytes.len() as u64 > MAX_LEN {
+        return Err(Error::invalid(path, format!("is larger than {MAX_LEN} bytes")));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| Error::invalid(path, "is not UTF-8 text"))?;
+    Ok(Some(text))
+}
+
+/// Checks that `bytes` are JSON in UTF-8, without keeping any of it.
+///
+/// # Errors
+/// What is wrong, and where.
+pub fn check(bytes: &[u8]) -> Result<(), String> {
+    let text = std::str::from_utf8(bytes).map_err(|e| format!("is not UTF-8 text: {e}"))?;
+    serde_json::from_str::<IgnoredAny>(text).map_err(|e| format!("is not valid JSON: {e}"))?;
+    Ok(())
+}
+
+/// A JSON object, each key once.
+#[derive(Debug, Default)]
+pub struct Object(BTreeMap<String, Value>);
+
+impl Object {
+    /// Parses an object.
+    ///
+    /// # Errors
+    /// Text that is not JSON, not an object, or has a key twice.
+    pub fn parse(text: &str) -> Result<Object, String> {
+        serde_json::from_str(text).map_err(|e| format!("is not valid: {}", clip(&e.to_string())))
+    }
+
+    /// The value of `key`; `None` where it is absent or null.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.0.get(key).filter(|value| !value.is_null())
+    }
+
+    /// Whether `key` stands there, be it as null.
+    pub fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
+    /// A whole number, or `default` where it is absent or null.
+    ///
+    /// # Errors
+    /// Another kind of value, or one below 0 or too large.
+    pub fn whole(&self, key: &str, default: usize) -> Result<usize, String> {
+        let Some(value) = self.get(key) else { return Ok(default) };
+        let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
+        number.ok_or_else(|| wrong(key, value, "a whole number, 0 or more"))
+    }
+
+    /// A number, with a fraction or without one; `None` where it is absent or null.
+    ///
+    /// # Errors
+    /// Another kind of value.
+    pub fn number(&self, key: &str) -> Result<Option<f64>, String> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        value.as_f64().map(Some).ok_or_else(|| wrong(key, value, "a number"))
+    }
+
+    /// A switch; absent is `default`, and null is false as it is in Python.
+    ///
+    /// # Errors
+    /// Another kind of value.
+    pub fn switch(&self, key: &str, default: bool) -> Result<bool, String> {
+        let Some(value) = self.get(key) else { return Ok(default && !self.has(key)) };
+        value.as_bool().ok_or_else(|| wrong(key, value, "true or false"))
+    }
+
+    /// A text; `None` where it is absent or null.
+    ///
+    /// # Errors
+    /// Another kind of value.
+    pub fn text(&self, key: &str) -> Result<Option<&str>, String> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        value.as_str().map(Some).ok_or_else(|| wrong(key, value, "a text"))
+    }
+
+    /// Token ids, one or a list; empty where they are absent or null.
+    ///
+    /// # Errors
+    /// Another kind of value.
+    pub fn token_ids(&self, key: &str) -> Result<Vec<u32>, String> {
+        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
+        let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+        let ids = match value {
+            Value::Array(list) => list.iter().map(id).collect(),
+            one => id(one).map(|id| vec![id]),
+        };
+        ids.ok_or_else(|| wrong(key, value, "a token id or a list of them"))
+    }
+}
+
+fn wrong(key: &str, value: &Value, right: &str) -> String {
+    format!("{key} is {}, must be {right}", clip(&value.to_string()))
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object, D::Error> {
+        struct Entries;
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Object;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+                let mut entries = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry::<String, Value>()? {
+                    // Which of the two is meant cannot be known.
+                    if entries.contains_key(&key) {
+                        let message = format!("the key {key} stands there twice");
+                        return Err(serde::de::Error::custom(message));
+                    }
+                    entries.insert(key, value);
+                }
+                Ok(Object(entries))
+            }
+        }
+
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_the_wrong_kind_are_named() {
+        let object =
+            Object::parse(r#"{"a": -1, "b": 1.5, "c": "x", "d": [1, "y"], "e": null}"#).unwrap();
+        assert!(object.whole("a", 1).unwrap_err().contains("a is -1"));
+        assert!(object.whole("b", 1).unwrap_err().contains("b is 1.5"));
+        assert!(object.switch("c", true).unwrap_err().contains("c is \"x\""));
+        assert!(object.token_ids("d").is_err());
+        assert_eq!(object.number("b"), Ok(Some(1.5)));
+        assert_eq!(object.whole("e", 7), Ok(7));
+        assert_eq!(object.switch("e", true), Ok(false));
+        assert_eq!(object.switch("f", true), Ok(true));
+    }
+
+    #[test]
+    fn rejects_a_key_that_stands_twice() {
+        assert!(Object::parse(r#"{"a": 1, "a": 2}"#).unwrap_err().contains("a stands there twice"));
+    }
+
+    #[test]
+    fn rejects_what_is_no_object() {
+        for text in ["", "[]", "1", "{", "{\"a\":}", "null"] {
+            assert!(Object::parse(text).is_err(), "{text}");
+        }
+        let deep = "[".repeat(100_000);
+        assert!(Object::parse(&format!("{{\"a\":{deep}")).is_err());
+        assert!(check(deep.as_bytes()).is_err());
+        assert!(check(b"\"\xff\"").is_err());
+    }
+}
