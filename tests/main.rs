@@ -1,5 +1,6 @@
 //! The integration tests, one crate.
 
 mod forward;
+mod goldens;
 mod hostile;
 mod synthetic;
