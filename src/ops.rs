@@ -80,6 +80,7 @@ fn sum_squares(x: &[f32]) -> f32 {
 ///
 /// # Errors
 /// [`NonFinite`] where the sum of squares is.
+#[inline(always)]
 pub fn rms_factor(x: &[f32], eps: f32) -> Result<f32, NonFinite> {
     let sum = sum_squares(x);
     if !sum.is_finite() {
@@ -89,6 +90,7 @@ pub fn rms_factor(x: &[f32], eps: f32) -> Result<f32, NonFinite> {
 }
 
 /// `out = (x * factor) * weight`: an RMS norm, its factor known.
+#[inline(always)]
 pub fn scale(x: &[f32], factor: f32, weight: &[f32], out: &mut [f32]) {
     for ((out, &x), &w) in out.iter_mut().zip(x).zip(weight) {
         *out = (x * factor) * w;
@@ -109,6 +111,7 @@ pub struct RowScale {
 ///
 /// # Errors
 /// [`NonFinite`] where a `y` is.
+#[inline(always)]
 pub fn quantise(
     x: &[f32],
     factor: f32,
@@ -146,6 +149,7 @@ fn round_half_away(v: f32) -> i32 {
 }
 
 /// Integer sums to floats: `out = sum * factor`.
+#[inline(always)]
 pub fn dequantise(sums: &[i32], factor: f32, out: &mut [f32]) {
     for (out, &sum) in out.iter_mut().zip(sums) {
         *out = sum as f32 * factor;
@@ -154,6 +158,7 @@ pub fn dequantise(sums: &[i32], factor: f32, out: &mut [f32]) {
 
 /// One step of the gated recurrence for a range of channels: with `f = sigmoid(forget)`, raised to
 /// `bound + (1 - bound) f` where there are bounds, and `i = swish(input) (1 - f)`: `h = f h_before + i`.
+#[inline(always)]
 pub fn recurrence(
     input: &[f32],
     forget: &[f32],
@@ -182,6 +187,7 @@ fn recur(input: f32, f: f32, before: f32) -> f32 {
 }
 
 /// The recurrence's output gate: `out = ((g * factor) * weight) * swish(h)`, an RMS norm of `g` times swish of `h`.
+#[inline(always)]
 pub fn gated_norm(g: &[f32], factor: f32, weight: &[f32], h: &[f32], out: &mut [f32]) {
     for (((out, &g), &w), &h) in out.iter_mut().zip(g).zip(weight).zip(h) {
         *out = (((g * factor) * w) * h) / (1.0 + exp(-h));
@@ -189,6 +195,7 @@ pub fn gated_norm(g: &[f32], factor: f32, weight: &[f32], h: &[f32], out: &mut [
 }
 
 /// `out = swish(gate) * value`.
+#[inline(always)]
 pub fn swiglu(gate: &[f32], value: &[f32], out: &mut [f32]) {
     for ((out, &g), &v) in out.iter_mut().zip(gate).zip(value) {
         *out = (g * v) / (1.0 + exp(-g));
@@ -196,6 +203,7 @@ pub fn swiglu(gate: &[f32], value: &[f32], out: &mut [f32]) {
 }
 
 /// `x += y`.
+#[inline(always)]
 pub fn add(x: &mut [f32], y: &[f32]) {
     for (x, &y) in x.iter_mut().zip(y) {
         *x += y;
@@ -245,6 +253,7 @@ pub fn lower_bounds(parameters: &[f32], width: usize) -> Vec<f32> {
 }
 
 /// The first value that is infinite or not a number.
+#[inline(always)]
 pub fn first_non_finite(x: &[f32]) -> Option<usize> {
     let largest = x.iter().fold(0u32, |m, v| m.max(v.to_bits() & 0x7FFF_FFFF));
     if f32::from_bits(largest).is_finite() {

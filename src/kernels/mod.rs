@@ -8,6 +8,7 @@
 //! where the CPU has the instructions (`new() -> Option<Self>`), so holding one is the proof that running it is
 //! sound. To add a kernel: write the leaf, list it in [`all`].
 
+mod float;
 pub mod scalar;
 mod t5;
 #[cfg(test)]
@@ -17,6 +18,8 @@ mod x86;
 
 use std::ops::Range;
 use std::sync::OnceLock;
+
+pub use float::{FloatOps, float_ops};
 
 use crate::error::{Error, Result};
 use crate::packing::{PackedMatrix, Packing, STRIP};

@@ -7,7 +7,7 @@ use super::linear::{self, Quantised};
 use super::weights::{Conv, Layer, Linear};
 use super::{Model, Step, Want};
 use crate::error::{Error, Result};
-use crate::ops::{self, NonFinite};
+use crate::ops::{LINEAR_EPS, NonFinite, convolve};
 
 /// Rows that go through the layers together. More would only take more memory: a tile of weights is read once for
 /// all of them.
@@ -126,7 +126,7 @@ impl Pass<'_> {
 
     /// Token mixing: `x += o_proj(g_norm(g) * swish(h))`.
     fn mix_tokens(&mut self, n: usize, layer: &Layer, steps: &mut [Step<'_>]) -> Result<()> {
-        let (model, rows) = (self.model, self.rows);
+        let (model, ops, rows) = (self.model, self.model.ops, self.rows);
         let (file, eps) = (&model.file, model.config().rms_norm_eps);
         let (hidden, width) = (model.config().hidden_size, model.config().state_size);
 
@@ -141,7 +141,7 @@ impl Pass<'_> {
             &mut pairs,
             || format!("layer {n}, attn_norm"),
             |(x, a)| {
-                ops::scale(x, ops::rms_factor(x, eps)?, norm, a);
+                ops.scale(x, ops.rms_factor(x, eps)?, norm, a);
                 Ok(())
             },
         )?;
@@ -154,7 +154,10 @@ impl Pass<'_> {
         // i, f, g: the same input and the same factor, but each its own norm weights.
         let norms = layer.ifg.each_ref().map(|linear| linear.norm(file));
         let [qi, qf, qg] = &mut self.ws.q;
-        let quantised = qi.rows(rows, hidden).zip(qf.rows(rows, hidden)).zip(qg.rows(rows, hidden));
+        let quantised = qi
+            .rows(ops, rows, hidden)
+            .zip(qf.rows(ops, rows, hidden))
+            .zip(qg.rows(ops, rows, hidden));
         let mut items: Vec<_> = self.ws.a.chunks_exact(hidden).zip(quantised).collect();
         each_row(
             model,
@@ -163,7 +166,7 @@ impl Pass<'_> {
             || format!("layer {n}, ifg_proj"),
             |item| {
                 let (a, ((qi, qf), qg)) = item;
-                let factor = ops::rms_factor(a, ops::LINEAR_EPS)?;
+                let factor = ops.rms_factor(a, LINEAR_EPS)?;
                 qi.quantise(a, factor, norms[0])?;
                 qf.quantise(a, factor, norms[1])?;
                 qg.quantise(a, factor, norms[2])
@@ -193,7 +196,7 @@ impl Pass<'_> {
             .chunks_exact(width)
             .zip(self.ws.h.chunks_exact(width))
             .zip(self.ws.u.chunks_exact_mut(width))
-            .zip(self.ws.q[0].rows(rows, width))
+            .zip(self.ws.q[0].rows(ops, rows, width))
             .collect();
         each_row(
             model,
@@ -202,7 +205,7 @@ impl Pass<'_> {
             || format!("layer {n}, o_proj"),
             |item| {
                 let (((g, h), u), q) = item;
-                ops::gated_norm(g, ops::rms_factor(g, eps)?, norm, h, u);
+                ops.gated_norm(g, ops.rms_factor(g, eps)?, norm, h, u);
                 q.norm_and_quantise(u, o_norm)
             },
         )?;
@@ -213,7 +216,7 @@ impl Pass<'_> {
 
     /// The recurrence of all rows, and the states behind it.
     fn recur(&mut self, n: usize, steps: &mut [Step<'_>]) {
-        let (model, ws) = (self.model, &mut *self.ws);
+        let (model, ops, ws) = (self.model, self.model.ops, &mut *self.ws);
         let width = model.config().state_size;
         ws.h.resize(self.rows * width, 0.0);
         let bounds = model.bounds.get(n * width..(n + 1) * width).filter(|_| n > 0);
@@ -230,7 +233,7 @@ impl Pass<'_> {
                     let at = row * width + start..row * width + end;
                     let (i, f) = (&input[at.clone()], &forget[at]);
                     let h = columns.row(row);
-                    ops::recurrence(i, f, bounds.map(|b| &b[start..end]), &last, h);
+                    ops.recurrence(i, f, bounds.map(|b| &b[start..end]), &last, h);
                     last.copy_from_slice(h);
                 }
             }
@@ -273,7 +276,7 @@ impl Pass<'_> {
                 for t in 0..segment.len {
                     // Behind the window's first row: the last `size` inputs up to this one.
                     let taps = &history[(t + 1) * width..];
-                    ops::convolve(taps, width, weight, size, start, columns.row(t));
+                    convolve(taps, width, weight, size, start, columns.row(t));
                 }
             });
             let after = |t: usize| &history[(t + 1) * width..(t + 1 + size) * width];
@@ -288,7 +291,7 @@ impl Pass<'_> {
 
     /// Channel mixing: `x += down_proj(swish(gate) * value)`.
     fn mix_channels(&mut self, n: usize, layer: &Layer) -> Result<()> {
-        let (model, rows) = (self.model, self.rows);
+        let (model, ops, rows) = (self.model, self.model.ops, self.rows);
         let (file, eps) = (&model.file, model.config().rms_norm_eps);
         let (hidden, inner) = (model.config().hidden_size, model.config().intermediate_size);
 
@@ -300,7 +303,7 @@ impl Pass<'_> {
             .chunks_exact_mut(hidden)
             .zip(self.ws.y.chunks_exact(hidden))
             .zip(self.ws.a.chunks_exact_mut(hidden))
-            .zip(self.ws.q[0].rows(rows, hidden))
+            .zip(self.ws.q[0].rows(ops, rows, hidden))
             .collect();
         each_row(
             model,
@@ -309,8 +312,8 @@ impl Pass<'_> {
             || format!("layer {n}, gate_proj"),
             |item| {
                 let (((x, y), a), q) = item;
-                ops::add(x, y);
-                ops::scale(x, ops::rms_factor(x, eps)?, norm, a);
+                ops.add(x, y);
+                ops.scale(x, ops.rms_factor(x, eps)?, norm, a);
                 q.norm_and_quantise(a, gate_norm)
             },
         )?;
@@ -324,7 +327,7 @@ impl Pass<'_> {
             .gate
             .chunks_exact(2 * inner)
             .zip(self.ws.u.chunks_exact_mut(inner))
-            .zip(self.ws.q[0].rows(rows, inner))
+            .zip(self.ws.q[0].rows(ops, rows, inner))
             .collect();
         each_row(
             model,
@@ -334,21 +337,21 @@ impl Pass<'_> {
             |item| {
                 let ((gate, u), q) = item;
                 let (gate, value) = gate.split_at(inner);
-                ops::swiglu(gate, value, u);
+                ops.swiglu(gate, value, u);
                 q.norm_and_quantise(u, down_norm)
             },
         )?;
         drop(items);
         apply(model, &layer.down_proj, &mut self.ws.q[0], rows, &mut self.ws.y);
         for (x, y) in self.ws.x.chunks_exact_mut(hidden).zip(self.ws.y.chunks_exact(hidden)) {
-            ops::add(x, y);
+            ops.add(x, y);
         }
         Ok(())
     }
 
     /// Logits of the rows that are wanted.
     fn head(&mut self, steps: &mut [Step<'_>]) -> Result<()> {
-        let model = self.model;
+        let (model, ops) = (self.model, self.model.ops);
         let (file, eps) = (&model.file, model.config().rms_norm_eps);
         let (hidden, vocab) = (model.config().hidden_size, model.config().vocab_size);
         let head = &model.weights.lm_head;
@@ -385,7 +388,7 @@ impl Pass<'_> {
             .iter()
             .map(|row| &x[row * hidden..][..hidden])
             .zip(self.ws.a.chunks_exact_mut(hidden))
-            .zip(self.ws.q[0].rows(rows, hidden))
+            .zip(self.ws.q[0].rows(ops, rows, hidden))
             .collect();
         each_row(
             model,
@@ -393,7 +396,7 @@ impl Pass<'_> {
             &mut items,
             || "lm_head".to_owned(),
             |((x, z), q)| {
-                ops::scale(x, ops::rms_factor(x, eps)?, norm, z);
+                ops.scale(x, ops.rms_factor(x, eps)?, norm, z);
                 q.norm_and_quantise(z, head_norm)
             },
         )?;
@@ -401,7 +404,7 @@ impl Pass<'_> {
         apply(model, head, &mut self.ws.q[0], rows, &mut self.ws.gate);
         for segment in &wanted {
             let logits = &self.ws.gate[segment.row * vocab..][..segment.len * vocab];
-            if let Some(at) = ops::first_non_finite(logits) {
+            if let Some(at) = ops.first_non_finite(logits) {
                 let position = segment.token + at / vocab;
                 return Err(Error::NonFinite { place: "the logits".into(), position });
             }
@@ -436,5 +439,5 @@ fn each_row<T: Send>(
 fn apply(model: &Model, linear: &Linear, q: &mut Quantised, rows: usize, out: &mut Vec<f32>) {
     out.resize(rows * linear.rows, 0.0);
     let kernel = model.kernel(linear.packing());
-    linear::apply(linear, &model.file, kernel, &model.pool, q, out);
+    linear::apply(linear, &model.file, kernel, model.ops, &model.pool, q, out);
 }

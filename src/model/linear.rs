@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use super::weights::Linear;
 use crate::format::ModelFile;
-use crate::kernels::{Input, Job, Kernel, stride};
+use crate::kernels::{FloatOps, Input, Job, Kernel, stride};
 use crate::ops::{self, NonFinite, RowScale};
 use crate::packing::STRIP;
 use crate::threads::Pool;
@@ -43,6 +43,7 @@ pub(super) struct Quantised {
 
 /// One row of [`Quantised`] in the making.
 pub(super) struct QuantisedRow<'a> {
+    ops: &'static dyn FloatOps,
     q: &'a mut [i8],
     sum: &'a mut i32,
     step: &'a mut f32,
@@ -51,20 +52,25 @@ pub(super) struct QuantisedRow<'a> {
 impl QuantisedRow<'_> {
     /// Norms and quantises a row: `y = (x * factor) * weight`.
     pub fn quantise(&mut self, x: &[f32], factor: f32, weight: &[f32]) -> Result<(), NonFinite> {
-        let RowScale { sum, step } = ops::quantise(x, factor, weight, self.q)?;
+        let RowScale { sum, step } = self.ops.quantise(x, factor, weight, self.q)?;
         (*self.sum, *self.step) = (sum, step);
         Ok(())
     }
 
     /// The norm of a ternary matrix, its factor taken from `x`, and then as [`quantise`](Self::quantise).
     pub fn norm_and_quantise(&mut self, x: &[f32], weight: &[f32]) -> Result<(), NonFinite> {
-        self.quantise(x, ops::rms_factor(x, ops::LINEAR_EPS)?, weight)
+        self.quantise(x, self.ops.rms_factor(x, ops::LINEAR_EPS)?, weight)
     }
 }
 
 impl Quantised {
     /// Makes room for `batch` rows of `cols` values, and gives them to be filled.
-    pub fn rows(&mut self, batch: usize, cols: usize) -> impl Iterator<Item = QuantisedRow<'_>> {
+    pub fn rows(
+        &mut self,
+        ops: &'static dyn FloatOps,
+        batch: usize,
+        cols: usize,
+    ) -> impl Iterator<Item = QuantisedRow<'_>> {
         (self.batch, self.cols) = (batch, cols);
         self.sums.resize(batch, 0);
         self.steps.resize(batch, 0.0);
@@ -72,7 +78,7 @@ impl Quantised {
         q.chunks_exact_mut(stride(cols))
             .zip(&mut self.sums)
             .zip(&mut self.steps)
-            .map(|((q, sum), step)| QuantisedRow { q, sum, step })
+            .map(move |((q, sum), step)| QuantisedRow { ops, q, sum, step })
     }
 
     /// Makes what the kernel wants to look up.
@@ -105,6 +111,7 @@ pub(super) fn apply(
     linear: &Linear,
     file: &ModelFile,
     kernel: &dyn Kernel,
+    ops: &dyn FloatOps,
     pool: &Pool,
     x: &mut Quantised,
     out: &mut [f32],
@@ -126,7 +133,7 @@ pub(super) fn apply(
             job.run(kernel, sums);
             for (b, sums) in sums.chunks_exact(job.rows()).enumerate() {
                 // A last strip's padding rows fall off the end.
-                ops::dequantise(sums, x.steps[b] * linear.scale, columns.row(b));
+                ops.dequantise(sums, x.steps[b] * linear.scale, columns.row(b));
             }
         });
     });

@@ -11,7 +11,7 @@ pub use state::State;
 
 use crate::error::{Error, Result};
 use crate::format::{Config, ModelFile};
-use crate::kernels::{self, Isa, Kernel};
+use crate::kernels::{self, FloatOps, Isa, Kernel};
 use crate::ops;
 use crate::packing::Packing;
 use crate::threads::{Pool, default_threads};
@@ -61,6 +61,7 @@ pub struct Model {
     /// Lower bounds of the forget gates, `[layers, state_size]`; empty where the model has none.
     bounds: Vec<f32>,
     isa: Isa,
+    ops: &'static dyn FloatOps,
     pool: Pool,
     workspace: Mutex<forward::Workspace>,
 }
@@ -95,6 +96,7 @@ impl Model {
             weights,
             bounds,
             isa,
+            ops: kernels::float_ops(isa),
             pool: Pool::new(threads),
             workspace: Mutex::default(),
         }))
