@@ -1,0 +1,9 @@
+//! The converter from outside: as a library and as a program.
+
+mod bad_checkpoints;
+mod bad_outputs;
+mod cli;
+mod common;
+mod conversion;
+mod format_doc;
+mod synthesize;
