@@ -143,11 +143,14 @@ pub(super) fn pack(
 /// An invalid code unpacks as zero trits, which is what its table entry holds.
 pub(super) fn unpack_row(matrix: &PackedMatrix<'_>, row: usize, out: &mut [i8]) {
     let layout = Layout::new(matrix.rows, matrix.cols);
-    for (group, out) in out.chunks_mut(GROUP).enumerate() {
-        let byte = matrix.bytes[layout.byte_offset(row, group)];
-        let trits = &TRITS[usize::from(byte & 0x7F)];
-        for (value, &trit) in out.iter_mut().zip(trits) {
-            *value = if byte < 0x80 { trit } else { -trit };
+    let width = layout.block_strips(row / STRIP / STRIPS_PER_BLOCK) * STRIP;
+    for (panel, out) in out.chunks_mut(PANEL * GROUP).enumerate() {
+        let bytes = &matrix.bytes[layout.byte_offset(row, panel * PANEL)..];
+        for (&byte, out) in bytes.iter().step_by(width).zip(out.chunks_mut(GROUP)) {
+            let trits = &TRITS[usize::from(byte & 0x7F)];
+            for (value, &trit) in out.iter_mut().zip(trits) {
+                *value = if byte < 0x80 { trit } else { -trit };
+            }
         }
     }
 }

@@ -6,14 +6,16 @@ use mmfree::format::{ARCHITECTURE, ShortConv};
 use crate::json::Object;
 use crate::text::clip;
 
-/// The configuration that `config.json` states, absent keys filled in with the defaults of the original code.
+/// The configuration that `config.json` states, absent keys filled in with the defaults of the
+/// original code.
 ///
-/// Where `generation_config.json` names the tokens that begin and end a sequence, they are taken from there, as
-/// generation by the original code does. A null counts as absent, for a switch as false. Unknown keys are ignored.
+/// Where `generation_config.json` names the tokens that begin and end a sequence, they are taken
+/// from there, as generation by the original code does. A null counts as absent, for a switch as
+/// false. Unknown keys are ignored.
 ///
 /// # Errors
-/// The key, what it is, and what it must be: another architecture, a variant that the original cannot run
-/// either, a size out of range.
+/// The key, what it is, and what it must be: another architecture, a variant that the original
+/// cannot run either, a size out of range.
 pub fn parse(config: &Object, generation: Option<&Object>) -> Result<Config, String> {
     match config.text("model_type")? {
         Some(ARCHITECTURE) => {}
@@ -83,7 +85,8 @@ pub fn parse(config: &Object, generation: Option<&Object>) -> Result<Config, Str
     Ok(config)
 }
 
-/// I where the configuration does not give it: two thirds of H times the ratio, rounded up to a multiple of 256.
+/// I where the configuration does not give it: two thirds of H times the ratio, rounded up to a
+/// multiple of 256.
 pub fn default_intermediate_size(hidden_size: usize, hidden_ratio: Option<f64>) -> usize {
     let size = (hidden_size as f64 * hidden_ratio.unwrap_or(4.0) * 2.0 / 3.0) as usize;
     size.div_ceil(256).saturating_mul(256)

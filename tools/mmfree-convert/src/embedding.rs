@@ -31,8 +31,8 @@ impl EmbeddingType {
     }
 }
 
-/// Appends a row as int8 to `out` and gives its scale: the largest magnitude over 127, in float32. A value is divided by
-/// the scale and rounded to nearest, ties to even.
+/// Appends a row as int8 to `out` and gives its scale: the largest magnitude over 127, in float32.
+/// A value is divided by the scale and rounded to nearest, ties to even.
 pub fn quantise_row(row: &[f32], out: &mut Vec<u8>) -> f32 {
     let max = row.iter().fold(0.0f32, |max, v| max.max(v.abs()));
     let scale = max / 127.0;

@@ -58,7 +58,7 @@ impl Values<'_> {
     }
 }
 
-/// Appends `values` in type `float`, rounded to nearest, ties to even. Gives the index of the first value that became infinite.
+/// Appends `values` in type `float`, rounded to nearest, ties to even.
 ///
 /// # Errors
 /// The index of the first value that is too large for the type.

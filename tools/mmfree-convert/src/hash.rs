@@ -1,7 +1,7 @@
 //! Checksums: of each tensor as it stands in the file, and of the model whatever its packing.
 //!
-//! Both are taken from the written file, so that they vouch for what is in it and can be checked by the same code.
-//! `docs/FORMAT.md` defines the model hash for other readers.
+//! Both are taken from the written file, so that they vouch for what is in it and can be checked by
+//! the same code. `docs/FORMAT.md` defines the model hash for other readers.
 
 use std::fmt::Write;
 
@@ -17,8 +17,8 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// The model hash: SHA-256 over the numbers that make the logits, the same for every packing and every lossless
-/// type of the embedding. Of a damaged file it is some hash.
+/// The model hash: SHA-256 over the numbers that make the logits, the same for every packing and
+/// every lossless type of the embedding. Of a damaged file it is some hash.
 pub fn model_hash(file: &ModelFile) -> String {
     let config = file.config();
     let lines: Vec<String> =
@@ -87,20 +87,29 @@ fn embedding_digest(file: &ModelFile) -> String {
     hex(&digest.finalize())
 }
 
-/// SHA-256 over the trits, row by row, five to a byte: the sum of `(trit + 1) * 3^i`, trits that are missing in the
-/// last byte of a row counted as 0.
+/// SHA-256 over the trits, row by row, five to a byte: the sum of `(trit + 1) * 3^i`, trits that
+/// are missing in the last byte of a row counted as 0.
 fn trits_digest(matrix: &PackedMatrix<'_>) -> String {
     let mut digest = Sha256::new();
     let mut trits = vec![0i8; matrix.cols()];
     let mut bytes = vec![0u8; matrix.cols().div_ceil(5)];
     for row in 0..matrix.rows() {
         matrix.unpack_row(row, &mut trits);
-        for (byte, trits) in bytes.iter_mut().zip(trits.chunks(5)) {
-            let code = |i: usize| (trits.get(i).copied().unwrap_or(0) + 1) as u32;
-            // Up to 242; an invalid code may give more, and then any byte will do.
-            *byte = (0..5).rev().fold(0, |sum, i| 3 * sum + code(i)) as u8;
+        let (groups, rest) = trits.as_chunks();
+        for (byte, group) in bytes.iter_mut().zip(groups) {
+            *byte = code(group);
+        }
+        if let Some(last) = bytes.last_mut().filter(|_| !rest.is_empty()) {
+            let mut group = [0; 5];
+            group[..rest.len()].copy_from_slice(rest);
+            *last = code(&group);
         }
         digest.update(&bytes);
     }
     hex(&digest.finalize())
+}
+
+/// Up to 242; an invalid code may give more, and then any byte will do.
+fn code(trits: &[i8; 5]) -> u8 {
+    trits.iter().rev().fold(0u32, |sum, &trit| 3 * sum + (trit + 1) as u32) as u8
 }

@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use crate::text::clip;
 
-/// The most that a small file may hold. Real ones have some KB; the index of a large model, some hundred.
+/// The most that a small file may hold. Real ones have some KB; the index of a large model, some
+/// hundred.
 const MAX_LEN: u64 = 16 << 20;
 
 /// The text of a small file; `None` where there is no such file.

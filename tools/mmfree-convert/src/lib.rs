@@ -38,7 +38,8 @@ pub use write::write_model;
 /// Converts the checkpoint in `folder` to a model file at `output`, whole or not at all.
 ///
 /// # Errors
-/// What is wrong with the checkpoint, naming the file and the tensor; an output that exists or cannot be written.
+/// What is wrong with the checkpoint, naming the file and the tensor; an output that exists or
+/// cannot be written.
 pub fn convert(folder: &Path, output: &Path, options: &Options) -> Result<Summary> {
     let checkpoint = Checkpoint::open(folder)?;
     if checkpoint.reads_from(output) {
@@ -50,7 +51,8 @@ pub fn convert(folder: &Path, output: &Path, options: &Options) -> Result<Summar
     Ok(summary)
 }
 
-/// Where the model file of a checkpoint folder goes unless told otherwise: `NAME.mmfree` in the current folder.
+/// Where the model file of a checkpoint folder goes unless told otherwise: `NAME.mmfree` in the
+/// current folder.
 ///
 /// # Errors
 /// A folder without a name, as `/`.

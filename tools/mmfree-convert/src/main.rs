@@ -74,7 +74,8 @@ fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-/// A flag that Ctrl-C and a polite kill set, so that the unfinished file is removed; the second time they end the program.
+/// A flag that Ctrl-C and a polite kill set, so that the unfinished file is removed; the second
+/// time they end the program.
 fn cancel() -> Arc<AtomicBool> {
     let flag = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {

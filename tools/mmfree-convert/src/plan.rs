@@ -80,6 +80,9 @@ impl Plan {
     /// A model that no header can hold.
     pub fn new(source: &dyn Source, packing: Packing, embedding: EmbeddingType) -> Result<Plan> {
         let specs = source.config().tensors();
+        // A lower bound, before an absurd header is made: the sources' types, the checksums and the
+        // tensors name them.
+        check_header(3 * specs.iter().map(|spec| spec.name.len()).sum::<usize>(), specs.len())?;
         let mut header = Header::default();
         let mut offsets = BTreeMap::new();
         let mut push = |header: &mut Header, name: String, dtype, shape: &[usize], len: u64| {
@@ -116,12 +119,7 @@ impl Plan {
 
         set_metadata(&mut header, source, &specs, packing)?;
         let header_len = header.to_bytes().len();
-        if header_len - 8 > MAX_HEADER {
-            return Err(Error::Option(format!(
-                "the model has {} tensors: a header of {header_len} bytes, more than the {MAX_HEADER} of safetensors",
-                specs.len()
-            )));
-        }
+        check_header(header_len, specs.len())?;
 
         let at = |name: &str| offsets.get(name).copied().unwrap_or_default();
         let mut parts: Vec<Part> = Vec::new();
@@ -140,7 +138,8 @@ impl Plan {
         Ok(Plan { header, parts, packing, embedding })
     }
 
-    /// Puts the checksums in their place: of each tensor in the order of the header, and of the model.
+    /// Puts the checksums in their place: of each tensor in the order of the header, and of the
+    /// model.
     pub fn set_digests(&mut self, tensors: &[String], model: &str) -> Result<()> {
         let names = self.header.entries().iter().map(|(name, _)| name.as_str());
         let map: BTreeMap<&str, &str> = names.zip(tensors.iter().map(String::as_str)).collect();
@@ -149,6 +148,16 @@ impl Plan {
         self.header.set(keys::HASH, model);
         Ok(())
     }
+}
+
+fn check_header(len: usize, tensors: usize) -> Result<()> {
+    if len > MAX_HEADER {
+        return Err(Error::Option(format!(
+            "the model has {tensors} tensors: their header would take more than the {MAX_HEADER} bytes \
+             that safetensors allows"
+        )));
+    }
+    Ok(())
 }
 
 fn set_metadata(

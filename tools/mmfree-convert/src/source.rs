@@ -7,7 +7,8 @@ use mmfree::format::{FloatType, TensorSpec};
 
 use crate::error::Result;
 
-/// Everything that goes into a model file, tensor by tensor. Implementations hold no tensor in memory.
+/// Everything that goes into a model file, tensor by tensor. Implementations hold no tensor in
+/// memory.
 ///
 /// Methods are called from many threads at once, with tensors of [`Config::tensors`].
 pub trait Source: Sync {
@@ -29,7 +30,8 @@ pub trait Source: Sync {
     /// Weights that are not finite, named.
     fn matrix(&self, spec: &TensorSpec) -> Result<Box<dyn TritMatrix + '_>>;
 
-    /// Writes the values from number `first` on of a tensor that is not packed to `out`; whole rows of the embedding.
+    /// Writes the values from number `first` on of a tensor that is not packed to `out`; whole rows
+    /// of the embedding.
     ///
     /// # Errors
     /// Values that are not finite, named.

@@ -1,7 +1,7 @@
 //! Random weights at real shapes, so that speed and memory can be measured without a download.
 //!
-//! Every value is a function of the seed, its tensor and its index alone: the same file on any machine and any number
-//! of threads.
+//! Every value is a function of the seed, its tensor and its index alone: the same file on any
+//! machine and any number of threads.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,7 +35,8 @@ pub struct Size {
 impl FromStr for Size {
     type Err = String;
 
-    /// A published size, as `370m`, or `hidden=1024,layers=24`, optionally with `intermediate=..` and `vocab=..`.
+    /// A published size, as `370m`, or `hidden=1024,layers=24`, optionally with `intermediate=..`
+    /// and `vocab=..`.
     fn from_str(text: &str) -> Result<Size, String> {
         let published = |hidden, layers| Size { hidden, layers, intermediate: None, vocab: 32000 };
         match text.to_ascii_lowercase().as_str() {

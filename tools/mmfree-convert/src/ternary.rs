@@ -1,9 +1,9 @@
-//! Ternarisation: `m = max(mean |W|, 1e-5)` over the whole matrix, `s = 1 / m`, a trit is the sign of the weight where
-//! `|W| * s > 0.5`, else 0, and stands for `1 / s`.
+//! Ternarisation: `m = max(mean |W|, 1e-5)` over the whole matrix, `s = 1 / m`, a trit is the sign
+//! of the weight where `|W| * s > 0.5`, else 0, and stands for `1 / s`.
 //!
-//! All in float32 but the sum of the mean, which is in float64 and in one order whatever the machine and its
-//! threads: in a row 16 lanes, value `i` added to lane `i % 16`, then the lanes one after the other; then the rows
-//! one after the other. The mean is rounded to float32 once.
+//! All in float32 but the sum of the mean, which is in float64 and in one order whatever the
+//! machine and its threads: in a row 16 lanes, value `i` added to lane `i % 16`, then the lanes one
+//! after the other; then the rows one after the other. The mean is rounded to float32 once.
 
 use std::cell::RefCell;
 
@@ -75,7 +75,8 @@ impl TritMatrix for Ternarised<'_> {
             weights.resize(self.cols, 0.0);
             self.values.decode(row * self.cols, weights);
             for (trit, &w) in out.iter_mut().zip(weights.iter()) {
-                // |w| * s and w * s have the same magnitude: a product's sign plays no part in its rounding.
+                // |w| * s and w * s have the same magnitude: a product's sign plays no part in its
+                // rounding.
                 let scaled = w * self.reciprocal;
                 *trit = i8::from(scaled > 0.5) - i8::from(scaled < -0.5);
             }

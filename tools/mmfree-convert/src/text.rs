@@ -1,6 +1,7 @@
 //! Texts for messages.
 
-/// A text from a file, fit for a one-line message: cut after 100 characters, control characters escaped.
+/// A text from a file, fit for a one-line message: cut after 100 characters, control characters
+/// escaped.
 pub fn clip(text: &str) -> String {
     let mut out = String::new();
     for (i, c) in text.chars().enumerate() {

@@ -20,7 +20,8 @@ use crate::progress::Progress;
 use crate::source::Source;
 use crate::summary::{Sizes, Summary};
 
-/// Tensors that are worked on at the same time, so that threads have work where a tensor runs out of it.
+/// Tensors that are worked on at the same time, so that threads have work where a tensor runs out
+/// of it.
 const TENSORS: usize = 8;
 
 /// About as many values of the embedding are converted at a time.
@@ -29,7 +30,8 @@ const VALUES: usize = 1 << 18;
 /// Writes the model file of `source` to `output`, whole or not at all.
 ///
 /// # Errors
-/// An output that exists or cannot be written, a source that cannot be read or has values that are not finite.
+/// An output that exists or cannot be written, a source that cannot be read or has values that are
+/// not finite.
 pub fn write_model(source: &dyn Source, output: &Path, options: &Options) -> Result<Summary> {
     let file = AtomicFile::create(output, options.force)?;
     let threads = options.threads.unwrap_or(0); // 0: as many as the machine has.
@@ -196,7 +198,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Reads back what was written, as any reader would: the digest of each tensor, and of the model.
+    /// Reads back what was written, as any reader would: the digest of each tensor, and of the
+    /// model.
     fn digests(&self) -> Result<(Vec<String>, String)> {
         self.write_at(0, &self.plan.header.to_bytes())?;
         let file = ModelFile::open(self.file.temp_path())?;

@@ -40,8 +40,9 @@ impl Checkpoint {
     /// Opens the checkpoint in `folder`. Reads its small files and the headers of its weights.
     ///
     /// # Errors
-    /// A folder that is none or has no checkpoint, another architecture, files that are missing or damaged, tensors
-    /// that are missing or have another shape or type than the configuration calls for.
+    /// A folder that is none or has no checkpoint, another architecture, files that are missing or
+    /// damaged, tensors that are missing or have another shape or type than the configuration calls
+    /// for.
     pub fn open(folder: &Path) -> Result<Checkpoint> {
         let meta = std::fs::metadata(folder).map_err(Error::io("cannot open", folder))?;
         if !meta.is_dir() {
@@ -114,7 +115,8 @@ fn open_tokenizer(path: &Path) -> Result<Option<Mapping>> {
     Ok(Some(map))
 }
 
-/// Finds the weights in a folder: the kinds of files in the order in which other tools look for them.
+/// Finds the weights in a folder: the kinds of files in the order in which other tools look for
+/// them.
 fn open_weights(folder: &Path) -> Result<Weights> {
     let there = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
     if let Some(path) = there("model.safetensors") {
@@ -133,7 +135,8 @@ fn open_weights(folder: &Path) -> Result<Weights> {
     Err(Error::invalid(folder, reason).into())
 }
 
-/// Holds the tensors against the configuration; gives notes on those that have no place in the model.
+/// Holds the tensors against the configuration; gives notes on those that have no place in the
+/// model.
 fn check_tensors(folder: &Path, config: &Config, weights: &Weights) -> Result<Vec<String>> {
     let missing = |name: &str| {
         let reason = format!("tensor {name}: missing, but {CONFIG} calls for it");
@@ -166,7 +169,8 @@ fn check_tensors(folder: &Path, config: &Config, weights: &Weights) -> Result<Ve
         }
         used.insert(name);
     }
-    // Known to be of no use: a tied head's duplicate, and a convolution that the original never calls.
+    // Known to be of no use: a tied head's duplicate, and a convolution that the original never
+    // calls.
     let expected = |name: &str| {
         config.tie_word_embeddings && name == HEAD
             || config.short_conv.is_some() && name.ends_with(".attn.q_conv1d.weight")

@@ -34,7 +34,8 @@ struct Index {
 /// Opens the weights in the shards that the index at `index_path` names, files of `folder`.
 ///
 /// # Errors
-/// An index or a shard that cannot be read, a shard that is missing or has not the tensors that it should have.
+/// An index or a shard that cannot be read, a shard that is missing or has not the tensors that it
+/// should have.
 pub fn open_sharded(folder: &Path, index_path: &Path) -> Result<Weights> {
     let invalid = |reason: String| Error::invalid(index_path, reason);
     let text = json::read_text(index_path)?.ok_or_else(|| invalid("missing".into()))?;
@@ -93,7 +94,8 @@ fn open_file(path: &Path, weights: &mut Weights) -> Result<HashMap<String, Store
             Dtype::BF16 => Ok(FloatType::BF16),
             other => Err(format!("{other:?}")),
         };
-        // The library has checked offsets against the file, and their distance against type and shape.
+        // The library has checked offsets against the file, and their distance against type and
+        // shape.
         let span = start + info.data_offsets.0..start + info.data_offsets.1;
         tensors.insert(name, Stored { file, float, shape: info.shape.clone(), span });
     }

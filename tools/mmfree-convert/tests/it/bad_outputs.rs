@@ -58,7 +58,8 @@ fn rejects_to_replace_its_own_input() {
     assert!(std::fs::read(&weights).unwrap() == before);
 }
 
-/// A limit on the size of files stands in for a full disk: the write fails half-way in the same manner.
+/// A limit on the size of files stands in for a full disk: the write fails half-way in the same
+/// manner.
 #[test]
 fn a_full_disk_leaves_the_old_file_and_nothing_else() {
     let dir = temp_dir();

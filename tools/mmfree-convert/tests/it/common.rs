@@ -59,7 +59,8 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// Checks that a run ended with exit code 1 and one line on stderr that begins with `error: ` and has all of `parts`.
+/// Checks that a run ended with exit code 1 and one line on stderr that begins with `error: ` and
+/// has all of `parts`.
 #[track_caller]
 pub fn assert_fails(output: &Output, parts: &[&str]) {
     let stderr = stderr(output);
@@ -169,7 +170,8 @@ impl Copy {
         write_tensors(&path, &tensors);
     }
 
-    /// Runs the converter on it and checks that it fails, saying all of `parts`, and leaves nothing behind.
+    /// Runs the converter on it and checks that it fails, saying all of `parts`, and leaves nothing
+    /// behind.
     #[track_caller]
     pub fn fails(&self, parts: &[&str]) {
         let out = temp_dir();

@@ -66,3 +66,12 @@ fn the_program_writes_published_sizes() {
             .contains("\"synthesized_with_seed\": 5")
     );
 }
+
+#[test]
+fn a_model_of_too_many_tensors_is_refused() {
+    let dir = temp_dir();
+    let size = "hidden=64,layers=65536".parse().unwrap();
+    let error = synthesize(size, 0, &dir.path().join("m"), &Options::default()).unwrap_err();
+    assert!(error.to_string().contains("983045 tensors"), "{error}");
+    assert_eq!(names(dir.path()), [""; 0]);
+}
