@@ -15,7 +15,9 @@ pub mod ops;
 pub mod packing;
 #[allow(unsafe_code)] // Task claiming.
 pub mod threads;
+mod tokenizer;
 
 pub use error::{Error, Result};
 pub use format::{Config, ModelFile};
 pub use model::{Model, Options, State, Step, Want};
+pub use tokenizer::{DecodeStream, Tokenizer};

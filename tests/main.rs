@@ -4,3 +4,4 @@ mod forward;
 mod goldens;
 mod hostile;
 mod synthetic;
+mod tokenizer;
