@@ -13,6 +13,8 @@ pub mod kernels;
 mod model;
 pub mod ops;
 pub mod packing;
+mod sampler;
+mod stop;
 #[allow(unsafe_code)] // Task claiming.
 pub mod threads;
 mod tokenizer;
@@ -20,4 +22,6 @@ mod tokenizer;
 pub use error::{Error, Result};
 pub use format::{Config, ModelFile};
 pub use model::{Model, Options, State, Step, Want};
+pub use sampler::{Sampler, SamplerOptions};
+pub use stop::StopStrings;
 pub use tokenizer::{DecodeStream, Tokenizer};
