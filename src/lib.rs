@@ -5,15 +5,19 @@
 
 #![deny(unsafe_code, missing_docs)]
 
+#[cfg(feature = "demo")]
+mod demo;
 pub mod error;
 #[allow(unsafe_code)] // The mapping and its signal handler.
 pub mod format;
+mod generation;
 #[allow(unsafe_code)] // The SIMD leaves.
 pub mod kernels;
 mod model;
 pub mod ops;
 pub mod packing;
 mod sampler;
+mod session;
 mod stop;
 #[allow(unsafe_code)] // Task claiming.
 pub mod threads;
@@ -21,7 +25,9 @@ mod tokenizer;
 
 pub use error::{Error, Result};
 pub use format::{Config, ModelFile};
+pub use generation::GenerationConfig;
 pub use model::{Model, Options, State, Step, Want};
 pub use sampler::{Sampler, SamplerOptions};
+pub use session::{Generate, Limits, Session, StopReason};
 pub use stop::StopStrings;
 pub use tokenizer::{DecodeStream, Tokenizer};

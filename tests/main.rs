@@ -3,5 +3,7 @@
 mod forward;
 mod goldens;
 mod hostile;
+mod session;
 mod synthetic;
 mod tokenizer;
+mod util;

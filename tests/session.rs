@@ -1,0 +1,207 @@
+//! A session goes on with the same bits, whatever happens in between.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use mmfree::packing::Packing;
+use mmfree::{Error, Limits, Model, ModelFile, Options, SamplerOptions, Session, StopReason};
+
+use crate::synthetic;
+use crate::util::TempDir;
+
+fn model(packing: Packing, seed: u64) -> Arc<Model> {
+    let bytes = synthetic::model(&synthetic::config(), packing, seed);
+    let file = ModelFile::from_bytes("synthetic", &bytes).unwrap();
+    Model::new(file, &Options { threads: Some(1), ..Options::default() }).unwrap()
+}
+
+fn sampled() -> SamplerOptions {
+    SamplerOptions {
+        temperature: 1.3,
+        top_k: 50,
+        top_p: 0.97,
+        min_p: 0.01,
+        repeat_penalty: 1.1,
+        seed: 0xDEAD_BEEF_0123_4567,
+    }
+}
+
+fn prompt() -> Vec<u32> {
+    (0..150).map(|i| 1 + i * 7 % 96).collect()
+}
+
+fn tokens(session: &mut Session, count: usize) -> Vec<u32> {
+    let limits = Limits { max_tokens: Some(count), ..Limits::default() };
+    session.generate(&limits).map(|token| token.unwrap()).collect()
+}
+
+fn started(model: &Arc<Model>) -> Session {
+    let mut session = Session::new(model, sampled()).unwrap();
+    session.push(&prompt()).unwrap();
+    session
+}
+
+#[test]
+fn a_loaded_session_goes_on_as_if_never_stopped() {
+    let dir = TempDir::new();
+    let path = dir.path("saved.state");
+    let model = model(Packing::T5, 3);
+    let mut whole = started(&model);
+    let expected = tokens(&mut whole, 40);
+    // Before the prompt is fed, behind it, and in the middle of the text.
+    for cut in [0, 1, 17] {
+        let mut first = started(&model);
+        let mut ids = tokens(&mut first, cut);
+        first.save(&path).unwrap();
+        let mut second = Session::load(&model, &path).unwrap();
+        assert_eq!(second.ids(), first.ids());
+        assert_eq!(second.pending(), first.pending());
+        assert_eq!(second.sampler_options(), first.sampler_options());
+        assert_eq!(second.draws(), cut as u64);
+        ids.extend(tokens(&mut second, 40 - cut));
+        assert_eq!(ids, expected, "saved after {cut}");
+        assert_eq!(second.state(), whole.state(), "saved after {cut}");
+    }
+}
+
+#[test]
+fn a_session_goes_on_in_another_packing() {
+    let dir = TempDir::new();
+    let path = dir.path("saved.state");
+    let (t5, i2) = (model(Packing::T5, 3), model(Packing::I2, 3));
+    let mut session = started(&t5);
+    tokens(&mut session, 5);
+    session.save(&path).unwrap();
+    let mut other = Session::load(&i2, &path).unwrap();
+    assert_eq!(tokens(&mut other, 10), tokens(&mut session, 10));
+    assert_eq!(other.state(), session.state());
+}
+
+#[test]
+fn a_fork_goes_its_own_way_and_the_same_one() {
+    let model = model(Packing::T5, 3);
+    let mut session = started(&model);
+    tokens(&mut session, 5);
+    let mut fork = session.clone();
+    let mut other = session.clone();
+    other.set_sampler_options(SamplerOptions { seed: 1, ..sampled() }).unwrap();
+    let expected = tokens(&mut session, 20);
+    assert_eq!(tokens(&mut fork, 20), expected);
+    assert_ne!(tokens(&mut other, 20), expected);
+}
+
+#[test]
+fn a_prompt_in_pieces_equals_the_prompt_in_one() {
+    let model = model(Packing::I2, 5);
+    let mut whole = started(&model);
+    let expected = tokens(&mut whole, 10);
+    let mut pieces = Session::new(&model, sampled()).unwrap();
+    for piece in prompt().chunks(11) {
+        pieces.push(piece).unwrap();
+        assert!(pieces.prefill(|_| ControlFlow::Continue(())).unwrap().is_continue());
+        assert_eq!(pieces.pending().len(), 1);
+    }
+    assert_eq!(tokens(&mut pieces, 10), expected);
+    assert_eq!(pieces.state(), whole.state());
+}
+
+#[test]
+fn a_prefill_broken_off_can_be_saved_and_gone_on_with() {
+    let dir = TempDir::new();
+    let path = dir.path("saved.state");
+    let model = model(Packing::T5, 3);
+    let expected = tokens(&mut started(&model), 10);
+    let mut session = started(&model);
+    let mut left = Vec::new();
+    let flow = session.prefill(|tokens| {
+        left.push(tokens);
+        if left.len() == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert!(flow.unwrap().is_break());
+    assert!(left[1] < left[0] && !session.pending().is_empty());
+    session.save(&path).unwrap();
+    assert_eq!(tokens(&mut Session::load(&model, &path).unwrap(), 10), expected);
+    assert_eq!(tokens(&mut session, 10), expected);
+}
+
+#[test]
+fn limits_end_a_text_and_say_why() {
+    let model = model(Packing::T5, 3);
+    let ids = tokens(&mut started(&model), 30);
+    let run = |limits: Limits| {
+        let mut session = started(&model);
+        let mut generate = session.generate(&limits);
+        let ids: Vec<u32> = generate.by_ref().map(|token| token.unwrap()).collect();
+        (ids, generate.stop_reason())
+    };
+    let tokens = run(Limits { max_tokens: Some(7), ..Limits::default() });
+    assert_eq!(tokens, (ids[..7].to_vec(), Some(StopReason::MaxTokens)));
+    let length = run(Limits { max_length: Some(154), ..Limits::default() });
+    assert_eq!(length, (ids[..4].to_vec(), Some(StopReason::MaxLength)));
+    let short = run(Limits { max_length: Some(20), ..Limits::default() });
+    assert_eq!(short, (vec![], Some(StopReason::MaxLength)));
+    let first = ids.iter().position(|&id| id == ids[12]).unwrap();
+    let eos = run(Limits { eos: vec![ids[12]], ..Limits::default() });
+    assert_eq!(eos, (ids[..=first].to_vec(), Some(StopReason::Eos)));
+}
+
+#[test]
+fn rejects_ids_outside_the_vocabulary_and_takes_none_of_them() {
+    let model = model(Packing::T5, 3);
+    let mut session = Session::new(&model, sampled()).unwrap();
+    let error = session.push(&[1, 97]).unwrap_err();
+    assert!(matches!(error, Error::Token { id: 97, vocab_size: 97 }), "{error}");
+    assert!(session.ids().is_empty());
+}
+
+#[test]
+fn rejects_to_go_on_from_nothing() {
+    let model = model(Packing::T5, 3);
+    let mut session = Session::new(&model, sampled()).unwrap();
+    assert!(matches!(session.next_token(), Err(Error::Option { name: "prompt", .. })));
+}
+
+#[test]
+fn rejects_a_session_of_another_model() {
+    let dir = TempDir::new();
+    let path = dir.path("saved.state");
+    let mut session = started(&model(Packing::T5, 3));
+    tokens(&mut session, 2);
+    session.save(&path).unwrap();
+    let error = Session::load(&model(Packing::T5, 4), &path).unwrap_err();
+    assert!(matches!(error, Error::StateMismatch { .. }), "{error}");
+}
+
+#[test]
+fn rejects_a_state_that_is_no_session() {
+    let dir = TempDir::new();
+    let path = dir.path("saved.state");
+    let model = model(Packing::T5, 3);
+    model.new_state().save(&path).unwrap();
+    let error = Session::load(&model, &path).unwrap_err();
+    assert!(error.to_string().contains("not a session"), "{error}");
+}
+
+#[test]
+fn a_damaged_session_is_an_error_or_a_session() {
+    let dir = TempDir::new();
+    let path = dir.path("saved.state");
+    let model = model(Packing::T5, 3);
+    let mut session = started(&model);
+    tokens(&mut session, 2);
+    session.save(&path).unwrap();
+    let good = std::fs::read(&path).unwrap();
+    let header = 8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
+    for at in (0..header).chain((header..good.len()).step_by(13)) {
+        let mut bad = good.clone();
+        bad[at] ^= 0x11;
+        dir.write("saved.state", &bad);
+        if let Ok(mut session) = Session::load(&model, &path) {
+            let _ = session.next_token();
+        }
+    }
+    for len in (0..good.len()).step_by(97) {
+        dir.write("saved.state", &good[..len]);
+        assert!(Session::load(&model, &path).is_err(), "cut at {len}");
+    }
+}
