@@ -1,0 +1,245 @@
+//! `t5` on AVX-512 with additions only: `vpermi2b` looks the low seven bits of 64 bytes up in the 128 entries
+//! of a group's table.
+
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+use super::avx512::{Avx512, load, load_sums, prefetch, store, store_sums};
+use crate::kernels::t5::Strip;
+use crate::kernels::{Family, Isa, Job, Kernel};
+use crate::packing::{Packing, STRIP, t5};
+
+/// Bytes of the table of a group: the low bytes of 128 int16 sums, then the high bytes.
+const TABLE_BYTES: usize = 2 * t5::TABLE;
+
+/// How far ahead of the loads the weights are asked for.
+const AHEAD: usize = 4096;
+
+pub(super) struct T5Avx512Add(pub(super) Avx512);
+
+impl Kernel for T5Avx512Add {
+    fn name(&self) -> &'static str {
+        "t5-avx512-add"
+    }
+
+    fn isa(&self) -> Isa {
+        Isa::Avx512
+    }
+
+    fn packing(&self) -> Packing {
+        Packing::T5
+    }
+
+    fn family(&self) -> Family {
+        Family::Add
+    }
+
+    fn prepared_len(&self, cols: usize) -> usize {
+        cols.div_ceil(t5::GROUP) * TABLE_BYTES
+    }
+
+    fn prepare(&self, _cols: usize, q: &[i8], out: &mut [u8]) {
+        // SAFETY: `self` holds the proof that the CPU has the instructions.
+        unsafe { prepare(q, out) }
+    }
+
+    fn compute(&self, job: &Job<'_>, out: &mut [i32]) {
+        // SAFETY: `self` holds the proof that the CPU has the instructions.
+        unsafe { compute(job, out) }
+    }
+}
+
+// A table entry `v = 0..=121` is the sum of two trits' part and three trits' part: v + 4 = 9 h + l, where
+// `h` in 0..=13 gives the upper three trits and `l - 4` the lower two. The parts of a group are 32 words: those of `h`
+// at 0, a zero at ZERO, those of `l` at LOW. From them two word look-ups and an add make 32 entries at a time.
+const LOW: usize = 16;
+const ZERO: usize = 14;
+
+/// The trits of each word of parts, and where the first, second and third of a word's activations stand in the group.
+const PARTS: [[i8; 3]; 32] = {
+    let mut parts = [[0; 3]; 32];
+    let mut h = 0;
+    while h < 14 {
+        parts[h] = [t5::TRITS[h][0], t5::TRITS[h][1], t5::TRITS[h][2]];
+        h += 1;
+    }
+    let mut l = 0;
+    while l < 9 {
+        parts[LOW + l] = [(l % 3) as i8 - 1, (l / 3) as i8 - 1, 0];
+        l += 1;
+    }
+    parts
+};
+
+/// The words whose trit `i` is `trit`.
+const fn words(i: usize, trit: i8) -> __mmask32 {
+    let (mut mask, mut w) = (0, 0);
+    while w < 32 {
+        if PARTS[w][i] == trit {
+            mask |= 1 << w;
+        }
+        w += 1;
+    }
+    mask
+}
+
+/// The upper and the lower part of each of the 128 entries, as words to look up.
+static ENTRIES: [[u16; t5::TABLE]; 2] = {
+    let mut entries = [[ZERO as u16; t5::TABLE]; 2];
+    let mut v = 0;
+    while v <= 121 {
+        entries[0][v] = ((v + 4) / 9) as u16;
+        entries[1][v] = (LOW + (v + 4) % 9) as u16;
+        v += 1;
+    }
+    entries
+};
+
+/// Groups prepared from one load of activations: 30 of 32 words.
+const LOAD_GROUPS: usize = 6;
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn prepare(q: &[i8], out: &mut [u8]) {
+    let index = |words: &[u16]| {
+        let words: &[u8; 64] = bytemuck::cast_slice(words).try_into().expect("32 words");
+        load(words)
+    };
+    let upper = [0, 1, 2, 3].map(|k| index(&ENTRIES[0][32 * k..][..32]));
+    let lower = [0, 1, 2, 3].map(|k| index(&ENTRIES[1][32 * k..][..32]));
+    let word = |low: u16, i: u16| {
+        let at: [u16; 32] = std::array::from_fn(|w| if w < LOW { 2 + i } else { low + i });
+        index(&at)
+    };
+    let mut at = [word(0, 0), word(0, 1), word(0, 2)];
+    let first_at = at;
+    let even: [u8; 64] = std::array::from_fn(|i| 2 * i as u8);
+    let (low_bytes, high_bytes) = (load(&even), load(&even.map(|i| i + 1)));
+    let groups = out.as_chunks_mut::<TABLE_BYTES>().0;
+    for (i, tables) in groups.chunks_mut(LOAD_GROUPS).enumerate() {
+        let from = i * LOAD_GROUPS * t5::GROUP;
+        let q: [i8; 32] = match q[from..].first_chunk() {
+            Some(q) => *q,
+            None => std::array::from_fn(|i| q.get(from + i).copied().unwrap_or(0)),
+        };
+        // SAFETY: 32 readable bytes behind the reference; the load needs no alignment.
+        let q = _mm512_cvtepi8_epi16(unsafe { _mm256_loadu_si256(q.as_ptr().cast()) });
+        at = first_at;
+        for table in tables {
+            let [a, b, c] = at.map(|at| _mm512_permutexvar_epi16(at, q));
+            at = at.map(|at| _mm512_add_epi16(at, _mm512_set1_epi16(t5::GROUP as i16)));
+            let parts = _mm512_maskz_mov_epi16(const { words(0, 1) }, a);
+            let parts = _mm512_mask_sub_epi16(parts, const { words(0, -1) }, parts, a);
+            let parts = _mm512_mask_add_epi16(parts, const { words(1, 1) }, parts, b);
+            let parts = _mm512_mask_sub_epi16(parts, const { words(1, -1) }, parts, b);
+            // The last of three trits of a value that is not negative is never -1.
+            const { assert!(words(2, -1) == 0) };
+            let parts = _mm512_mask_add_epi16(parts, const { words(2, 1) }, parts, c);
+            let [e0, e1, e2, e3] = [0, 1, 2, 3].map(|k| {
+                _mm512_add_epi16(
+                    _mm512_permutexvar_epi16(upper[k], parts),
+                    _mm512_permutexvar_epi16(lower[k], parts),
+                )
+            });
+            let quarters = table.as_chunks_mut::<64>().0;
+            store(&mut quarters[0], _mm512_permutex2var_epi8(e0, low_bytes, e1));
+            store(&mut quarters[1], _mm512_permutex2var_epi8(e2, low_bytes, e3));
+            store(&mut quarters[2], _mm512_permutex2var_epi8(e0, high_bytes, e1));
+            store(&mut quarters[3], _mm512_permutex2var_epi8(e2, high_bytes, e3));
+        }
+    }
+    let _ = at;
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn compute(job: &Job<'_>, out: &mut [i32]) {
+    let (matrix, input, rows) = (job.matrix(), job.input(), job.rows());
+    let layout = t5::Layout::new(matrix.rows(), matrix.cols());
+    let table_len = layout.groups * TABLE_BYTES;
+    for (s, strip) in job.strips().enumerate() {
+        let constants = Strip::new(matrix, strip).constants();
+        for out in out.chunks_exact_mut(rows) {
+            out[s * STRIP..][..STRIP].copy_from_slice(&constants);
+        }
+    }
+    // Panel by panel, so that its tables (12.8 KB) stay in the L1 cache and the weights are one stream.
+    for panel in 0..layout.groups.div_ceil(t5::PANEL) {
+        let groups = layout.panel_groups(panel);
+        for b in 0..input.batch {
+            let tables = &input.prepared[b * table_len + panel * t5::PANEL * TABLE_BYTES..];
+            let tables = tables[..groups * TABLE_BYTES].as_chunks().0;
+            let out = &mut out[b * rows..][..rows];
+            let mut strip = job.strips().start;
+            while strip < job.strips().end {
+                let (block, first) = (strip / t5::STRIPS_PER_BLOCK, strip % t5::STRIPS_PER_BLOCK);
+                let width = layout.block_strips(block);
+                let last = width.min(first + job.strips().end - strip);
+                let bytes = &matrix.bytes()[layout.block_offset(panel, block)..];
+                let out =
+                    &mut out[(strip - job.strips().start) * STRIP..][..(last - first) * STRIP];
+                match last - first {
+                    1 => add_strips::<1>(bytes, width, first..last, tables, out),
+                    2 => add_strips::<2>(bytes, width, first..last, tables, out),
+                    3 => add_strips::<3>(bytes, width, first..last, tables, out),
+                    _ => add_strips::<4>(bytes, width, first..last, tables, out),
+                }
+                strip += last - first;
+            }
+        }
+    }
+}
+
+/// `N` strips, `strips`, of a block of `width` strips in a panel. `bytes` starts with the block.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn add_strips<const N: usize>(
+    bytes: &[u8],
+    width: usize,
+    strips: Range<usize>,
+    tables: &[[u8; TABLE_BYTES]],
+    out: &mut [i32],
+) {
+    // An entry is a sum of five activations of at most 127 in magnitude, one more where it is negated by `!x`.
+    const { assert!(t5::PANEL * (t5::GROUP * 127 + 1) <= i16::MAX as usize) };
+    assert!(tables.len() <= t5::PANEL && strips.len() == N);
+    let ones = _mm512_set1_epi8(-1);
+    let mut acc = [[_mm512_setzero_si512(); 2]; N];
+    let groups = bytes[..tables.len() * width * STRIP].chunks_exact(width * STRIP);
+    for (g, (table, group)) in tables.iter().zip(groups).enumerate() {
+        let quarters = table.as_chunks::<64>().0;
+        let [low0, low1, high0, high1] = [0, 1, 2, 3].map(|i| load(&quarters[i]));
+        let rows: &[[u8; STRIP]; N] =
+            group.as_chunks::<STRIP>().0[strips.clone()].try_into().expect("N strips");
+        for (s, (acc, rows)) in acc.iter_mut().zip(rows).enumerate() {
+            prefetch(bytes, (g * width + strips.start + s) * STRIP + AHEAD);
+            let x = load(rows);
+            let low = _mm512_permutex2var_epi8(low0, x, low1);
+            let high = _mm512_permutex2var_epi8(high0, x, high1);
+            // A set bit 7 negates: -x is !x + 1, and the row constant holds all the ones. !x is -1 - x.
+            let negative = _mm512_movepi8_mask(x);
+            let low = _mm512_mask_sub_epi8(low, negative, ones, low);
+            let high = _mm512_mask_sub_epi8(high, negative, ones, high);
+            acc[0] = _mm512_add_epi16(acc[0], _mm512_unpacklo_epi8(low, high));
+            acc[1] = _mm512_add_epi16(acc[1], _mm512_unpackhi_epi8(low, high));
+        }
+    }
+    for (acc, out) in acc.iter().zip(out.as_chunks_mut::<STRIP>().0) {
+        widen(*acc, out);
+    }
+}
+
+/// Adds the int16 sums of a panel to the int32 ones.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn widen([first, second]: [__m512i; 2], out: &mut [i32; STRIP]) {
+    // `unpack` works in the four 16-byte lanes: `first` has rows 0-7 of each 16, `second` rows 8-15.
+    let front = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+    let back = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    let halves = [front, back].map(|at| _mm512_permutex2var_epi64(first, at, second));
+    for (half, out) in halves.into_iter().zip(out.as_chunks_mut::<32>().0) {
+        let out = out.as_chunks_mut::<16>().0;
+        let (low, high) = (_mm512_castsi512_si256(half), _mm512_extracti64x4_epi64::<1>(half));
+        for (out, half) in out.iter_mut().zip([low, high]) {
+            store_sums(out, _mm512_add_epi32(load_sums(out), _mm512_cvtepi16_epi32(half)));
+        }
+    }
+}
