@@ -180,7 +180,7 @@ fn t5_dot(job: &Job<'_>, out: &mut [i32]) {
     let prepared: &[i8] = bytemuck::cast_slice(input.prepared);
     let row_len = quads_len(input.cols);
     let group_quads = input.cols.div_ceil(QUAD_COLS);
-    let q = |b: usize| &prepared[b * row_len..][..group_quads * QUAD_COLS].as_chunks().0[..];
+    let q = |b: usize| prepared[b * row_len..][..group_quads * QUAD_COLS].as_chunks().0;
     let mut groups = Vec::with_capacity(group_quads);
     for (s, strip) in job.strips().enumerate() {
         let strip = Strip::new(job.matrix(), strip);
