@@ -8,6 +8,9 @@
 /// Epsilon of the norm in front of every ternary matrix, whatever the model's own `rms_norm_eps`.
 pub const LINEAR_EPS: f32 = 1e-6;
 
+/// 1.5 * 2^23: adding it rounds to an integer, half to even, which then stands in the low bits.
+const ROUND: f32 = 12_582_912.0;
+
 /// Lanes of a row sum.
 const LANES: usize = 16;
 
@@ -26,8 +29,6 @@ pub fn exp(x: f32) -> f32 {
     /// ln 2 in two parts; the first is 355/512, so that n * LN2_HI is exact for |n| < 2^15.
     const LN2_HI: f32 = 0.693_359_4;
     const LN2_LO: f32 = -2.121_944_4e-4;
-    /// 1.5 * 2^23: adding it rounds to an integer, half to even, which then stands in the low bits.
-    const ROUND: f32 = 12_582_912.0;
     let x = if x > 89.0 { 89.0 } else { x };
     let x = if x < -104.0 { -104.0 } else { x };
     let rounded = x * LOG2_E + ROUND;
@@ -132,7 +133,7 @@ pub fn quantise(
     let (live, padding) = q.split_at_mut(x.len());
     let mut sum = 0;
     for ((q, &x), &w) in live.iter_mut().zip(x).zip(weight) {
-        let int = round_half_away(((x * factor) * w) * s).clamp(-128, 127);
+        let int = round_half_away(((x * factor) * w) * s);
         *q = int as i8;
         sum += int;
     }
@@ -140,12 +141,15 @@ pub fn quantise(
     Ok(RowScale { sum, step: 1.0 / s })
 }
 
-/// The nearest integer, halves away from zero.
+/// The nearest integer, halves away from zero, within -128..=127.
 #[inline(always)]
 fn round_half_away(v: f32) -> i32 {
     // The largest float below one half: with one half itself, the float below 0.5 would round up to 1.
     const ALMOST_HALF: f32 = 0.499_999_97;
-    (v + ALMOST_HALF.copysign(v)) as i32
+    let whole = (v + ALMOST_HALF.copysign(v)).trunc();
+    // Whole already, so that the sum is exact and its low bits are the integer: unlike a cast, which
+    // saturates, this takes two instructions at any width.
+    (whole.clamp(-128.0, 127.0) + ROUND).to_bits().wrapping_sub(ROUND.to_bits()) as i32
 }
 
 /// Integer sums to floats: `out = sum * factor`.
