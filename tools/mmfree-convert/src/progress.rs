@@ -68,6 +68,7 @@ impl Progress {
     pub fn message(&self, text: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(text.to_owned());
+            bar.tick();
         }
         if self.lines.is_some() {
             line(text);

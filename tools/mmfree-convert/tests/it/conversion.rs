@@ -98,6 +98,33 @@ fn threads_and_a_second_run_do_not_change_a_byte() {
     }
 }
 
+/// Pins the format: whoever changes a byte of it must mean to. Run on every CPU that is tested.
+#[test]
+fn the_bytes_are_the_same_on_every_machine() {
+    let made_up = |packing| {
+        let dir = temp_dir();
+        let path = dir.path().join("m.mmfree");
+        let size = "hidden=96,layers=2,vocab=100".parse().unwrap();
+        let options = Options { embed: Embed::Only(EmbeddingType::Int8), ..packed(packing) };
+        mmfree_convert::synthesize(size, 3, &path, &options).unwrap();
+        std::fs::read(path).unwrap()
+    };
+    let from_bf16 =
+        |packing| std::fs::read(converted(&case("b_bf16"), &packed(packing)).1).unwrap();
+    let digests: Vec<String> = Packing::ALL
+        .into_iter()
+        .flat_map(|packing| [made_up(packing), from_bf16(packing)])
+        .map(|bytes| mmfree_convert::text::hex(&Sha256::digest(&bytes)))
+        .collect();
+    let expected = [
+        "f460054ecaedc313e6f13e5b07206e4055c4e6e6b49267bca14518e77edb0f2d",
+        "27e03829ce510d295d000431109acd3ae6219d86ff8c7b1b85fc4ea8ea20d95a",
+        "c2047de54f04ef1db79d898a72833d9a220a6c7e1417a010e5a8471a4b1716e3",
+        "9dfcfc0d8d7dede8a82126216fbe34eb2526a8553620722e5f2abb61632c78c2",
+    ];
+    assert_eq!(digests, expected);
+}
+
 #[test]
 fn checksums_are_those_of_the_tensors() {
     let (_dir, output, _) = converted(&case("b_bf16"), &Options::default());
