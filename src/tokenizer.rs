@@ -129,8 +129,13 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] where the library fails.
     pub fn stream_after(&self, ids: &[u32]) -> Result<DecodeStream<'_>> {
+        // The end of it says enough, if it does not begin inside a run of bytes.
+        let mut start = ids.len().saturating_sub(RUN);
+        while start > 0 && ids.len() - start < WINDOW && self.is_byte(ids[start]) {
+            start -= 1;
+        }
         let mut stream = self.stream();
-        for &id in ids {
+        for &id in &ids[start..] {
             stream.push(id)?;
         }
         Ok(stream)

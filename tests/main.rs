@@ -1,8 +1,12 @@
 //! The integration tests, one crate.
 
+#[cfg(all(feature = "cli", feature = "demo"))]
+mod cli;
 mod forward;
 mod goldens;
 mod hostile;
+#[cfg(all(feature = "cli", feature = "demo"))]
+mod program;
 mod session;
 mod synthetic;
 mod tokenizer;

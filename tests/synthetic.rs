@@ -61,6 +61,20 @@ pub fn kinds() -> Vec<(&'static str, Config)> {
 
 /// The bytes of a model file: random trits, scales, norms and embeddings. The same seed gives the same model in every packing.
 pub fn model(config: &Config, packing: Packing, seed: u64) -> Vec<u8> {
+    with_tokenizer(config, packing, seed, Some("{}"))
+}
+
+/// The same without a tokenizer; that of [`model`] is none in truth.
+pub fn model_without_tokenizer(config: &Config, packing: Packing, seed: u64) -> Vec<u8> {
+    with_tokenizer(config, packing, seed, None)
+}
+
+fn with_tokenizer(
+    config: &Config,
+    packing: Packing,
+    seed: u64,
+    tokenizer: Option<&str>,
+) -> Vec<u8> {
     let mut rng = Rng(seed);
     let mut header = Header::default();
     let mut data: Vec<u8> = Vec::new();
@@ -89,7 +103,9 @@ pub fn model(config: &Config, packing: Packing, seed: u64) -> Vec<u8> {
             }
         }
     }
-    late.push((TOKENIZER.into(), "U8", vec![2], b"{}".to_vec()));
+    if let Some(json) = tokenizer {
+        late.push((TOKENIZER.into(), "U8", vec![json.len()], json.into()));
+    }
     for (name, dtype, shape, bytes) in late {
         header.push(&name, dtype, &shape, bytes.len() as u64);
         data.extend(bytes);

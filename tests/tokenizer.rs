@@ -1,7 +1,10 @@
 //! The tokenizer against what the Hugging Face library gave, and the streaming decoder against its rule.
 
-use mmfree::Tokenizer;
+use mmfree::packing::Packing;
+use mmfree::{Error, ModelFile, Tokenizer};
 use serde::Deserialize;
+
+use crate::synthetic;
 
 #[derive(Deserialize)]
 struct Golden {
@@ -211,4 +214,14 @@ fn a_hostile_file_is_an_error() {
     let tokenizer = Tokenizer::from_json(json.to_string().as_bytes(), Some(1)).unwrap();
     let error = tokenizer.decode(&[307]).unwrap_err().to_string();
     assert!(error.starts_with("tokenizer: ") && !error.contains('\n'), "{error}");
+}
+
+#[test]
+fn a_model_file_brings_its_tokenizer_or_none() {
+    let open = |bytes: Vec<u8>| ModelFile::from_bytes("synthetic", &bytes).unwrap();
+    let config = synthetic::config();
+    let none = open(synthetic::model_without_tokenizer(&config, Packing::I2, 1));
+    assert!(Tokenizer::from_file(&none).unwrap().is_none());
+    let bad = open(synthetic::model(&config, Packing::I2, 1));
+    assert!(matches!(Tokenizer::from_file(&bad), Err(Error::Tokenizer { .. })));
 }

@@ -1,4 +1,4 @@
-//! Helpers: a folder that goes away, the program as a user runs it.
+//! A folder that goes away.
 
 use std::path::{Path, PathBuf};
 

@@ -1,2 +1,37 @@
-//! Runs a ternary language model.
-fn main() {}
+//! The command line: text from a model, and what one wants to know about it.
+
+mod args;
+mod failure;
+mod generate;
+mod info;
+mod interrupt;
+mod logits;
+mod open;
+mod perplexity;
+mod prompt;
+mod report;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    mmfree::format::end_on_lost_mapping();
+    let args = Args::parse();
+    match failure::contain(|| run(args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}
+
+fn run(args: Args) -> Result<(), Failure> {
+    match args.command {
+        None => generate::run(&args.generate),
+        Some(Command::Logits(args)) => logits::run(&args),
+        Some(Command::Perplexity(args)) => perplexity::run(&args),
+        Some(Command::Info(args)) => info::run(&args),
+    }
+}

@@ -1,0 +1,294 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Writes text with a MatMul-free language model.
+///
+/// The generated text goes to stdout as it is made, and nothing else does; everything else goes to stderr. On a terminal
+/// the prompt is shown in front of the text.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mmfree-infer",
+    version,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+    after_help = "Examples:\n  \
+        mmfree-infer \"Once upon a time\"                    the demo model, built in\n  \
+        mmfree-infer -m model.mmfree -n 200 --temp 0.8 --top-p 0.9 \"The sea\"\n  \
+        mmfree-infer -m model.mmfree --stop \"\\n\" < question.txt\n  \
+        mmfree-infer --save-state s.state \"There was a king\"; mmfree-infer --load-state s.state\n  \
+        mmfree-infer perplexity -m model.mmfree -f book.txt\n  \
+        mmfree-infer logits -m model.mmfree --ids 1,15043 -o logits.safetensors\n\n\
+        Sampling is as the checkpoint's generation config has it, else greedy; any of\n\
+        --temp, --top-k, --top-p and --min-p turns it on. The same seed gives the same\n\
+        text on every machine.\n\n\
+        A prompt that is the name of a command goes through -p, as in -p info."
+)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    #[command(flatten)]
+    pub generate: GenerateArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Writes the logits of every position, to compare with another implementation
+    Logits(LogitsArgs),
+    /// Measures how well a model predicts a text
+    Perplexity(PerplexityArgs),
+    /// Shows what a model is, how this machine runs it, and the memory it needs
+    Info(InfoArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ModelArgs {
+    /// Model file, made by mmfree-convert [default: the demo model]
+    #[arg(short, long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+
+    /// Threads [default: the physical cores]; makes no difference to the text
+    #[arg(short, long, value_name = "N", value_parser = threads, allow_negative_numbers = true)]
+    pub threads: Option<usize>,
+
+    /// Instruction set: auto, or a name that `info` shows [default: MMFREE_ISA, else auto]
+    #[arg(long, value_name = "NAME")]
+    pub isa: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+pub struct PromptArgs {
+    /// Prompt; `-` reads it from stdin, and so does none at all where stdin is not a terminal. An empty prompt
+    /// is the BOS token
+    #[arg(value_name = "PROMPT")]
+    pub text: Option<String>,
+
+    /// The same, for a prompt that is the name of a command
+    #[arg(short, long = "prompt", value_name = "TEXT")]
+    pub prompt: Option<String>,
+
+    /// Prompt from a file (`-` is stdin); one line end at its end is left out
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
+    /// Prompt as token ids, as 1,15043; no BOS is added
+    #[arg(long, value_name = "IDS", value_parser = ids)]
+    pub ids: Option<Ids>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct GenerateArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    #[command(flatten)]
+    pub prompt: PromptArgs,
+
+    /// New tokens at most [default: 128, or without end under --max-length]
+    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true)]
+    pub max_tokens: Option<usize>,
+
+    /// Tokens of prompt and text at most
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub max_length: Option<usize>,
+
+    /// End the text in front of this string; \n, \t and \\ are understood (repeatable)
+    #[arg(long, value_name = "TEXT", value_parser = unescape)]
+    pub stop: Vec<String>,
+
+    /// Go on behind tokens that end a text
+    #[arg(long)]
+    pub ignore_eos: bool,
+
+    /// Print one JSON object at the end instead of text
+    #[arg(long)]
+    pub json: bool,
+
+    /// Nothing on stderr but errors
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+
+    /// Save the session to go on with later
+    #[arg(long, value_name = "FILE", help_heading = "Sessions")]
+    pub save_state: Option<PathBuf>,
+
+    /// Go on with a saved session; a prompt is appended as it is, without BOS
+    #[arg(long, value_name = "FILE", help_heading = "Sessions")]
+    pub load_state: Option<PathBuf>,
+}
+
+/// Defaults are those of the checkpoint's generation config; where it has none, the likeliest token is taken.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Sampling")]
+pub struct SamplingArgs {
+    /// Take the likeliest token
+    #[arg(long, conflicts_with_all = ["temp", "top_k", "top_p", "min_p"])]
+    pub greedy: bool,
+
+    /// Temperature; 0 is greedy
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    pub temp: Option<f32>,
+
+    /// Only the K likeliest tokens; 0 for all
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
+    pub top_k: Option<usize>,
+
+    /// Only the likeliest tokens that together have probability P
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub top_p: Option<f32>,
+
+    /// Only tokens at least P times as likely as the likeliest
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub min_p: Option<f32>,
+
+    /// Make tokens that are there already less likely; 1 is off
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub repeat_penalty: Option<f32>,
+
+    /// Seed of the draws [default: a random one, reported]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub seed: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct LogitsArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    #[command(flatten)]
+    pub input: InputArgs,
+
+    /// File to write: `ids` [tokens], `logits` [tokens, vocabulary], `state` [layers, width], `windows` where
+    /// the model has convolutions
+    #[arg(short, long, value_name = "OUT.safetensors")]
+    pub output: PathBuf,
+
+    /// Feed one token at a time instead of many; the bits are the same
+    #[arg(long)]
+    pub each_step: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct InputArgs {
+    /// Token ids, as 1,15043
+    #[arg(long, value_name = "IDS", value_parser = ids)]
+    pub ids: Option<Ids>,
+
+    /// Text, in place of ids; BOS is put in front
+    #[arg(short, long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct PerplexityArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// Text to predict (`-` is stdin), taken as it is
+    #[arg(short, long, value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// Cut the text into windows of N tokens, a BOS in front of each counted in, every one predicted
+    /// on its own [default: one sequence]
+    #[arg(long, value_name = "N", value_parser = context, allow_negative_numbers = true)]
+    pub context: Option<usize>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// No progress on stderr
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct InfoArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A list of token ids, not empty.
+#[derive(Clone, Debug)]
+pub struct Ids(pub Vec<u32>);
+
+fn ids(text: &str) -> Result<Ids, String> {
+    let parts = text.split([',', ' ', '\n']).map(str::trim).filter(|part| !part.is_empty());
+    let parsed: Result<Vec<u32>, String> = parts
+        .map(|part| part.parse().map_err(|_| format!("`{part}` is no token id: 0 to {}", u32::MAX)))
+        .collect();
+    match parsed? {
+        ids if ids.is_empty() => Err("no ids; give some as 1,15043".into()),
+        ids => Ok(Ids(ids)),
+    }
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(threads) if (1..=mmfree::MAX_THREADS).contains(&threads) => Ok(threads),
+        _ => Err(format!("must be 1 to {}", mmfree::MAX_THREADS)),
+    }
+}
+
+fn context(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&n| n >= 2).ok_or_else(|| "must be 2 or more".into())
+}
+
+/// `\n`, `\t` and `\\`: a shell makes it hard to type them.
+fn unescape(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("must be one character at least".into());
+    }
+    let mut out = String::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let escaped = match (c, chars.peek()) {
+            ('\\', Some('n')) => Some('\n'),
+            ('\\', Some('t')) => Some('\t'),
+            ('\\', Some('\\')) => Some('\\'),
+            _ => None,
+        };
+        if escaped.is_some() {
+            chars.next();
+        }
+        out.push(escaped.unwrap_or(c));
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn ids_are_numbers_between_commas() {
+        assert_eq!(ids("1,2, 3").unwrap().0, [1, 2, 3]);
+        assert_eq!(ids("4294967295").unwrap().0, [u32::MAX]);
+        for bad in ["", ",", "1,x", "-1", "4294967296", "1.5"] {
+            assert!(ids(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_backslash_makes_a_line_end_only_in_front_of_an_n() {
+        assert_eq!(unescape(r"a\nb\\n\x\").unwrap(), "a\nb\\n\\x\\");
+    }
+}

@@ -1,0 +1,85 @@
+//! How the program ends where it does not end well.
+
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+
+use mmfree::error::IoReason;
+
+/// Exit code after Ctrl-C: 128 + SIGINT, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+/// Why the program ends.
+#[derive(Debug)]
+pub enum Failure {
+    /// An error to tell.
+    Error(mmfree::Error),
+    /// The same, of the command line's own.
+    Message(String),
+    /// Ctrl-C; everything there is to say has been said.
+    Interrupted,
+    /// Whoever read our output has seen enough.
+    ClosedPipe,
+}
+
+impl From<mmfree::Error> for Failure {
+    fn from(error: mmfree::Error) -> Failure {
+        Failure::Error(error)
+    }
+}
+
+impl Failure {
+    /// For `map_err` on writes to stdout.
+    pub fn stdout(error: io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
+            _ => Failure::Message(format!("cannot write to stdout: {}", IoReason(&error))),
+        }
+    }
+
+    /// Says what went wrong, in one line, and gives the exit code.
+    pub fn tell(&self) -> ExitCode {
+        let message = match self {
+            Failure::Error(error) => error.to_string(),
+            Failure::Message(message) => message.clone(),
+            Failure::Interrupted => return ExitCode::from(INTERRUPTED),
+            Failure::ClosedPipe => return ExitCode::SUCCESS,
+        };
+        // Where stderr is closed there is no one left to tell.
+        let _ = writeln!(io::stderr(), "error: {message}");
+        ExitCode::FAILURE
+    }
+}
+
+/// Runs the program; a panic, which is a bug, ends in one line like any other failure. Panics of libraries that
+/// `mmfree` contains and turns into errors are not shown.
+pub fn contain(run: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    static LAST: Mutex<String> = Mutex::new(String::new());
+    set_hook(Box::new(|info| {
+        let text = info.to_string().replace('\n', " ");
+        *LAST.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }));
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+        let last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        Err(Failure::Message(format!("a bug in mmfree-infer, please report it: {last}")))
+    })
+}
+
+/// Reads a whole UTF-8 file; `-` is stdin.
+pub fn read_text(path: &Path) -> Result<String, Failure> {
+    let (bytes, name) = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut io::stdin().lock(), &mut bytes)
+            .map_err(|e| Failure::Message(format!("cannot read stdin: {}", IoReason(&e))))?;
+        (bytes, "stdin".to_owned())
+    } else {
+        let bytes = std::fs::read(path).map_err(mmfree::Error::io("cannot read", path))?;
+        (bytes, path.display().to_string())
+    };
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Failure::Message(format!("{name}: not UTF-8 text: byte {at} is no part of a character"))
+    })
+}

@@ -1,0 +1,324 @@
+//! The main job: a prompt in, text out.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use mmfree::format::AtomicFile;
+use mmfree::{
+    DecodeStream, GenerationConfig, Limits, SamplerOptions, Session, StopReason, StopStrings,
+};
+use serde::Serialize;
+
+use crate::args::{GenerateArgs, SamplingArgs};
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::open::Opened;
+use crate::prompt::Prompt;
+use crate::report::{self, Memory, bytes, rate, say, time, tokens};
+
+/// New tokens unless told otherwise.
+const MAX_TOKENS: usize = 128;
+
+pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
+    let prompt = Prompt::read(&args.prompt, args.load_state.is_some())?;
+    if let Some(path) = &args.save_state {
+        // Now, and not when all the work is done: dropped, it leaves nothing behind.
+        AtomicFile::create(path, true)?;
+    }
+    let opened = Opened::new(&args.model)?;
+    let defaults = GenerationConfig::from_file(opened.model.file())?;
+    let mut session = match &args.load_state {
+        Some(path) => Session::load(&opened.model, path)?,
+        None => Session::new(&opened.model, seeded(defaults.defaults()))?,
+    };
+    let options = sampling(&args.sampling, &defaults, *session.sampler_options());
+    session.set_sampler_options(options)?;
+
+    let given = session.ids().len();
+    session.push(&prompt_ids(&prompt, &opened, args.load_state.is_some())?)?;
+    if session.ids().is_empty() {
+        let reason = "the prompt is empty, and the model has no BOS token to begin with".to_owned();
+        return Err(Failure::Message(reason));
+    }
+    let limits = Limits {
+        max_tokens: match (args.max_tokens, args.max_length) {
+            (None, None) => Some(MAX_TOKENS),
+            (max_tokens, _) => max_tokens,
+        },
+        max_length: args.max_length,
+        eos: if args.ignore_eos { Vec::new() } else { defaults.eos },
+    };
+    let writer = Writer::new(args, &opened, &session, &prompt)?;
+    let mut job = Job { args, opened: &opened, session, given, writer };
+    let outcome = job.run(&limits)?;
+    if let Some(path) = &args.save_state {
+        job.session.save(path)?;
+    }
+    job.finish(&outcome)?;
+    if outcome.stop == "interrupted" { Err(Failure::Interrupted) } else { Ok(()) }
+}
+
+/// The ids of the prompt, a BOS in front unless they go behind a saved session.
+fn prompt_ids(prompt: &Prompt, opened: &Opened, resumes: bool) -> Result<Vec<u32>, Failure> {
+    match prompt {
+        Prompt::Ids(ids) => Ok(ids.clone()),
+        Prompt::Text(text) if text.is_empty() && resumes => Ok(Vec::new()),
+        // BOS also where the tokenizer adds none of its own, as there must be something.
+        Prompt::Text(text) if text.is_empty() => {
+            Ok(opened.model.config().bos_token_id.into_iter().collect())
+        }
+        Prompt::Text(text) => {
+            let tokenizer = opened.tokenizer("give the prompt as --ids")?;
+            Ok(if resumes {
+                tokenizer.encode(text, false)?
+            } else {
+                tokenizer.encode_prompt(text)?
+            })
+        }
+    }
+}
+
+/// The options with a seed of 32 random bits: enough, and short enough to be typed again.
+fn seeded(options: SamplerOptions) -> SamplerOptions {
+    // The standard library's own source of random keys for hash maps.
+    SamplerOptions { seed: RandomState::new().build_hasher().finish() >> 32, ..options }
+}
+
+/// The options as given over those of the session: the checkpoint's defaults, or what it was saved with.
+fn sampling(
+    args: &SamplingArgs,
+    defaults: &GenerationConfig,
+    session: SamplerOptions,
+) -> SamplerOptions {
+    let given =
+        args.temp.is_some() || args.top_k.is_some() || args.top_p.is_some() || args.min_p.is_some();
+    let temperature = match args.temp {
+        _ if args.greedy => 0.0,
+        Some(temperature) => temperature,
+        None if given && session.is_greedy() => defaults.sampler.temperature,
+        None => session.temperature,
+    };
+    SamplerOptions {
+        temperature,
+        top_k: args.top_k.unwrap_or(session.top_k),
+        top_p: args.top_p.unwrap_or(session.top_p),
+        min_p: args.min_p.unwrap_or(session.min_p),
+        repeat_penalty: args.repeat_penalty.unwrap_or(session.repeat_penalty),
+        seed: args.seed.unwrap_or(session.seed),
+    }
+}
+
+/// What comes out, and how.
+struct Writer<'a> {
+    /// Text, where the model has a tokenizer; else the ids themselves.
+    text: Option<(DecodeStream<'a>, StopStrings)>,
+    /// Shown at once rather than kept.
+    streams: bool,
+    out: String,
+}
+
+impl<'a> Writer<'a> {
+    fn new(
+        args: &GenerateArgs,
+        opened: &'a Opened,
+        session: &Session,
+        prompt: &Prompt,
+    ) -> Result<Writer<'a>, Failure> {
+        if opened.tokenizer.is_none() && !args.stop.is_empty() {
+            opened.tokenizer("so --stop cannot be used")?;
+        }
+        let stops = StopStrings::new(args.stop.clone())?;
+        let text = match &opened.tokenizer {
+            Some(tokenizer) => Some((tokenizer.stream_after(session.ids())?, stops)),
+            None => None,
+        };
+        let streams = !args.json;
+        let terminal = io::stdout().is_terminal() && io::stderr().is_terminal();
+        if let (Prompt::Text(text), true) = (prompt, terminal && streams && !args.quiet) {
+            let _ = write!(io::stderr(), "{text}");
+        }
+        Ok(Writer { text, streams, out: String::new() })
+    }
+
+    /// Shows what a token adds to the text; `ends` where it is one that ends the text. True once a stop string
+    /// has come.
+    fn push(&mut self, id: u32, ends: bool) -> Result<bool, Failure> {
+        let piece = match &mut self.text {
+            Some(_) if ends => String::new(),
+            Some((decode, stops)) => stops.push(&decode.push(id)?),
+            None => format!("{id} "),
+        };
+        self.show(&piece)?;
+        Ok(self.text.as_ref().is_some_and(|(_, stops)| stops.found()))
+    }
+
+    /// Shows what was held back. With `more` to come from a saved session, incomplete characters are left to it.
+    fn finish(&mut self, more: bool) -> Result<(), Failure> {
+        let mut rest = match &mut self.text {
+            Some((_, stops)) if more => stops.finish(),
+            Some((decode, stops)) => stops.push(&decode.finish()?) + &stops.finish(),
+            None => String::new(),
+        };
+        let unfinished_line = self.text.is_none() || io::stdout().is_terminal();
+        if self.streams && unfinished_line && !(self.out.clone() + &rest).ends_with('\n') {
+            rest.push('\n');
+        }
+        self.show(&rest)
+    }
+
+    fn show(&mut self, piece: &str) -> Result<(), Failure> {
+        self.out.push_str(piece);
+        if self.streams && !piece.is_empty() { report::print(piece) } else { Ok(()) }
+    }
+}
+
+struct Job<'a> {
+    args: &'a GenerateArgs,
+    opened: &'a Opened,
+    session: Session,
+    /// Ids that a loaded session brought along.
+    given: usize,
+    writer: Writer<'a>,
+}
+
+/// How it went.
+struct Outcome {
+    stop: &'static str,
+    /// Ids behind which the generated ones begin.
+    prompt_end: usize,
+    /// Tokens of the prompt that were fed, and the time until the first new token was there.
+    prompt: (usize, Duration),
+    /// Tokens that followed, and the time they took.
+    text: (usize, Duration),
+}
+
+impl Job<'_> {
+    fn run(&mut self, limits: &Limits) -> Result<Outcome, Failure> {
+        let interrupt = Interrupt::install();
+        let prompt_end = self.session.ids().len();
+        let pending = self.session.pending().len();
+        let start = Instant::now();
+        let bar = report::progress("prompt", pending, !self.args.quiet && pending > 1000);
+        let flow = self.session.prefill(|left| {
+            bar.set_position((pending - left) as u64);
+            interrupt.flow()
+        })?;
+        bar.finish_and_clear();
+        let mut outcome = Outcome {
+            stop: "interrupted",
+            prompt_end,
+            prompt: (pending - self.session.pending().len(), start.elapsed()),
+            text: (0, Duration::ZERO),
+        };
+        if flow.is_continue() {
+            outcome.prompt.0 = pending;
+            let mut generate = self.session.generate(limits);
+            let mut first = None;
+            outcome.stop = loop {
+                if interrupt.hit() {
+                    break "interrupted";
+                }
+                let Some(token) = generate.next() else {
+                    break generate.stop_reason().map_or("", StopReason::name);
+                };
+                let (id, ends) = (token?, generate.stop_reason() == Some(StopReason::Eos));
+                match first {
+                    None => (outcome.prompt.1, first) = (start.elapsed(), Some(Instant::now())),
+                    Some(_) => outcome.text.0 += 1,
+                }
+                if self.writer.push(id, ends)? {
+                    break "stop_string";
+                }
+            };
+            outcome.text.1 = first.map_or(Duration::ZERO, |first| first.elapsed());
+        }
+        self.writer.finish(self.args.save_state.is_some())?;
+        Ok(outcome)
+    }
+
+    fn finish(&self, outcome: &Outcome) -> Result<(), Failure> {
+        let options = self.session.sampler_options();
+        let memory = Memory::now();
+        let ids = &self.session.ids()[outcome.prompt_end..];
+        let model = &self.opened.model;
+        if self.args.json {
+            report::print_json(&Summary {
+                text: self.writer.text.as_ref().map(|_| self.writer.out.as_str()),
+                ids,
+                prompt_ids: &self.session.ids()[self.given..outcome.prompt_end],
+                stop: outcome.stop,
+                seed: options.seed,
+                sampling: options.into(),
+                threads: model.threads(),
+                isa: model.isa().name(),
+                load_seconds: self.opened.time.as_secs_f64(),
+                prompt_seconds: outcome.prompt.1.as_secs_f64(),
+                prompt_tokens_per_second: report::per_second(outcome.prompt.0, outcome.prompt.1),
+                text_seconds: outcome.text.1.as_secs_f64(),
+                text_tokens_per_second: report::per_second(outcome.text.0, outcome.text.1),
+                memory,
+            })?;
+        }
+        if self.args.quiet {
+            return Ok(());
+        }
+        let name = model.file().path().display();
+        let threads = match model.threads() {
+            1 => "1 thread".to_owned(),
+            threads => format!("{threads} threads"),
+        };
+        say(&format!(
+            "model:  {name}, ready in {}; {}, {threads}",
+            time(self.opened.time),
+            model.isa().name()
+        ));
+        say(&format!("prompt: {}", rate(outcome.prompt.0, outcome.prompt.1)));
+        let rate = match report::per_second(outcome.text.0, outcome.text.1) {
+            Some(rate) => format!(", {rate:.1} tokens/s after the first"),
+            None => String::new(),
+        };
+        say(&format!("text:   {}{rate}; ended by {}", tokens(ids.len()), outcome.stop));
+        let unused = if options.is_greedy() { " (greedy: not used)" } else { "" };
+        say(&format!("seed:   {}{unused}", options.seed));
+        if let Some(memory) = memory {
+            let (peak, own) = (bytes(memory.peak), bytes(memory.anonymous));
+            say(&format!("memory: {peak} at its peak, the model file counted; {own} without it"));
+        }
+        Ok(())
+    }
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    text: Option<&'a str>,
+    ids: &'a [u32],
+    prompt_ids: &'a [u32],
+    stop: &'a str,
+    seed: u64,
+    sampling: Sampling,
+    threads: usize,
+    isa: &'a str,
+    load_seconds: f64,
+    prompt_seconds: f64,
+    prompt_tokens_per_second: Option<f64>,
+    text_seconds: f64,
+    text_tokens_per_second: Option<f64>,
+    memory: Option<Memory>,
+}
+
+#[derive(Serialize)]
+struct Sampling {
+    temperature: f32,
+    top_k: usize,
+    top_p: f32,
+    min_p: f32,
+    repeat_penalty: f32,
+}
+
+impl From<&SamplerOptions> for Sampling {
+    fn from(options: &SamplerOptions) -> Sampling {
+        let &SamplerOptions { temperature, top_k, top_p, min_p, repeat_penalty, .. } = options;
+        Sampling { temperature, top_k, top_p, min_p, repeat_penalty }
+    }
+}

@@ -1,0 +1,194 @@
+//! `mmfree-infer info`: a model on this machine.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use mmfree::format::{Config, Embedding, FloatType};
+use mmfree::kernels::Isa;
+use mmfree::packing::Packing;
+use mmfree::{GenerationConfig, Model};
+use serde::Serialize;
+
+use crate::args::InfoArgs;
+use crate::failure::Failure;
+use crate::open::Opened;
+use crate::report::{self, bytes};
+
+/// Rows that a prompt's chunk takes of the buffers.
+const CHUNK: u64 = 64;
+
+pub fn run(args: &InfoArgs) -> Result<(), Failure> {
+    let opened = Opened::new(&args.model)?;
+    let info = Info::new(&opened)?;
+    if args.json { report::print_json(&info) } else { report::print(&info.to_string()) }
+}
+
+#[derive(Serialize)]
+struct Info {
+    file: String,
+    architecture: &'static str,
+    config: Config,
+    hash: String,
+    /// Parameters of the packed matrices.
+    ternary_parameters: u64,
+    packings: BTreeMap<&'static str, Packed>,
+    bits_per_weight: f64,
+    embedding_type: &'static str,
+    tokenizer: bool,
+    sampling_default: String,
+    isa: &'static str,
+    isas_available: Vec<&'static str>,
+    threads: usize,
+    /// Bytes of the file, mapped and shared between processes.
+    file_bytes: u64,
+    /// Of them, those that every token reads; the rest is the embedding, of which it reads a row, and the tokenizer.
+    weight_bytes: u64,
+    /// Bytes of one sequence's state, whatever its length.
+    state_bytes: u64,
+    /// Bytes of the buffers of a forward pass over a chunk of a prompt, about.
+    buffer_bytes: u64,
+}
+
+/// The matrices in one packing.
+#[derive(Default, Serialize)]
+struct Packed {
+    matrices: usize,
+    bytes: u64,
+    kernel: &'static str,
+    /// `add`: no multiply instruction; `dot`: int8 dot products.
+    family: &'static str,
+}
+
+impl Info {
+    fn new(opened: &Opened) -> Result<Info, Failure> {
+        let (model, file) = (&opened.model, opened.model.file());
+        let config = file.config().clone();
+        let mut packings: BTreeMap<&'static str, Packed> = BTreeMap::new();
+        let (mut ternary_parameters, mut packed_bytes) = (0, 0);
+        for (matrix, _) in file.matrices().filter_map(|name| file.matrix(name)) {
+            let kernel = model.kernel(matrix.packing());
+            let packed = packings.entry(matrix.packing().name()).or_default();
+            (packed.kernel, packed.family) = (kernel.name(), kernel.family().name());
+            packed.matrices += 1;
+            packed.bytes += matrix.bytes().len() as u64;
+            packed_bytes += matrix.bytes().len() as u64;
+            ternary_parameters += matrix.rows() as u64 * matrix.cols() as u64;
+        }
+        let embedding_type = match file.embedding() {
+            Embedding::Float { float: FloatType::F32, .. } => "f32",
+            Embedding::Float { float: FloatType::F16, .. } => "f16",
+            Embedding::Float { float: FloatType::BF16, .. } => "bf16",
+            Embedding::Int8 { .. } => "i8",
+        };
+        let floats: usize = config
+            .tensors()
+            .iter()
+            .filter_map(|spec| file.floats_span(&spec.name))
+            .map(|span| span.len())
+            .sum();
+        let defaults = GenerationConfig::from_file(file)?.defaults();
+        let sampling_default = if defaults.is_greedy() {
+            "greedy".to_owned()
+        } else {
+            format!(
+                "temperature {}, top-k {}, top-p {}, min-p {}",
+                defaults.temperature, defaults.top_k, defaults.top_p, defaults.min_p
+            )
+        };
+        Ok(Info {
+            file: file.path().display().to_string(),
+            architecture: mmfree::format::ARCHITECTURE,
+            hash: file.hash().to_owned(),
+            ternary_parameters,
+            packings,
+            bits_per_weight: 8.0 * packed_bytes as f64 / ternary_parameters as f64,
+            embedding_type,
+            tokenizer: opened.tokenizer.is_some(),
+            sampling_default,
+            isa: model.isa().name(),
+            isas_available: Isa::available().iter().map(|isa| isa.name()).collect(),
+            threads: model.threads(),
+            file_bytes: file.bytes().len() as u64,
+            weight_bytes: packed_bytes + floats as u64,
+            state_bytes: 4 * config.state_len() as u64,
+            buffer_bytes: buffers(model, &config),
+            config,
+        })
+    }
+}
+
+/// Bytes of the buffers: the float rows of the forward pass, the int8 rows and what the kernels prepare of them.
+fn buffers(model: &Model, config: &Config) -> u64 {
+    let (h, d, i) = (config.hidden_size, config.state_size, config.intermediate_size);
+    let floats = 4 * (3 * h + 4 * d + i.max(d) + 2 * i);
+    let widest = h.max(d).max(i);
+    let prepared = Packing::ALL.map(|packing| model.kernel(packing).prepared_len(widest));
+    let quantised = 3 * widest + prepared.into_iter().max().unwrap_or(0);
+    CHUNK * (floats + quantised) as u64
+}
+
+impl fmt::Display for Info {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let config = &self.config;
+        writeln!(f, "model       {}", self.file)?;
+        writeln!(
+            f,
+            "            {}, {:.1} M ternary parameters at {:.2} bits",
+            self.architecture,
+            self.ternary_parameters as f64 / 1e6,
+            self.bits_per_weight
+        )?;
+        writeln!(
+            f,
+            "sizes       vocabulary {}, hidden {}, layers {}, state {}, intermediate {}, heads {}",
+            config.vocab_size,
+            config.hidden_size,
+            config.num_layers,
+            config.state_size,
+            config.intermediate_size,
+            config.num_heads
+        )?;
+        let conv = match config.short_conv {
+            None => "no short convolution".to_owned(),
+            Some(conv) if conv.shared => format!("shared convolution of {}", conv.size),
+            Some(conv) => format!("separate convolutions of {}", conv.size),
+        };
+        let bounds = if config.lower_bounds { "lower bounds" } else { "no lower bounds" };
+        let tied = if config.tie_word_embeddings { "tied" } else { "not tied" };
+        writeln!(f, "            {bounds}, {conv}, head {tied} to the embedding")?;
+        let tokenizer = if self.tokenizer { "in the file" } else { "none: runs from --ids" };
+        writeln!(f, "tokenizer   {tokenizer}")?;
+        writeln!(f, "sampling    {}", self.sampling_default)?;
+        writeln!(f, "hash        {}", self.hash)?;
+        writeln!(
+            f,
+            "runs on     {} (there is: {}), {} threads",
+            self.isa,
+            self.isas_available.join(", "),
+            self.threads
+        )?;
+        for (name, packed) in &self.packings {
+            writeln!(
+                f,
+                "packing     {name}: {} matrices, {}, kernel {} ({})",
+                packed.matrices,
+                bytes(packed.bytes),
+                packed.kernel,
+                packed.family
+            )?;
+        }
+        writeln!(
+            f,
+            "memory      {} mapped, {} of it read for every token ({} embedding)",
+            bytes(self.file_bytes),
+            bytes(self.weight_bytes),
+            self.embedding_type
+        )?;
+        writeln!(
+            f,
+            "            {} state for each sequence, about {} of buffers",
+            bytes(self.state_bytes),
+            bytes(self.buffer_bytes)
+        )
+    }
+}

@@ -1,0 +1,155 @@
+//! `mmfree-infer perplexity`: how well a model predicts a text.
+
+use std::time::Instant;
+
+use indicatif::ProgressBar;
+use mmfree::{Model, Step, Want};
+use serde::Serialize;
+
+use crate::args::PerplexityArgs;
+use crate::failure::{Failure, read_text};
+use crate::interrupt::Interrupt;
+use crate::open::Opened;
+use crate::report;
+
+/// Tokens that are fed at a time.
+const CHUNK: usize = 64;
+
+pub fn run(args: &PerplexityArgs) -> Result<(), Failure> {
+    let text = read_text(&args.file)?;
+    let opened = Opened::new(&args.model)?;
+    let tokenizer = opened.tokenizer("a text cannot be measured without one")?;
+    let ids = tokenizer.encode_prompt(&text)?;
+    let windows = windows(&ids, opened.model.config().bos_token_id, args.context);
+    let tokens: usize = windows.iter().map(Vec::len).sum();
+    if tokens == windows.len() {
+        let name = args.file.display();
+        return Err(Failure::Message(format!("{name}: has no token to predict; needs more text")));
+    }
+    let interrupt = Interrupt::install();
+    let start = Instant::now();
+    let bar = report::progress("perplexity", tokens, !args.quiet);
+    let mut nats = 0.0;
+    for window in &windows {
+        nats += measure(&opened.model, window, &interrupt, &bar)?;
+    }
+    bar.finish_and_clear();
+    let result = Measured::new(tokens, tokens - windows.len(), text.len(), nats);
+    if args.json {
+        report::print_json(&result)?;
+    } else {
+        report::print(&result.to_string())?;
+    }
+    if !args.quiet {
+        report::say(&report::rate(tokens, start.elapsed()));
+    }
+    Ok(())
+}
+
+/// The sequences to measure: one, or windows of `context` tokens that each begin with the BOS, if the model has one. Every
+/// token of the text is predicted once; without a BOS, the first of each window is not.
+fn windows(ids: &[u32], bos: Option<u32>, context: Option<usize>) -> Vec<Vec<u32>> {
+    let Some(context) = context else { return vec![ids.to_vec()] };
+    match bos {
+        Some(bos) => {
+            let text = ids.strip_prefix(&[bos]).unwrap_or(ids);
+            text.chunks(context - 1).map(|text| [&[bos], text].concat()).collect()
+        }
+        None => ids.chunks(context).map(<[u32]>::to_vec).collect(),
+    }
+}
+
+/// Nats of all tokens of a sequence but the first, each given those in front of it.
+fn measure(
+    model: &Model,
+    ids: &[u32],
+    interrupt: &Interrupt,
+    bar: &ProgressBar,
+) -> Result<f64, Failure> {
+    let mut state = model.new_state();
+    let mut logits = Vec::new();
+    let mut nats = 0.0;
+    let vocab_size = model.config().vocab_size;
+    for (tokens, next) in ids.chunks(CHUNK).zip((1..).step_by(CHUNK)) {
+        if interrupt.hit() {
+            return Err(Failure::Interrupted);
+        }
+        let (state, logits) = (&mut state, &mut logits);
+        model.forward(&mut [Step { state, tokens, want: Want::All, logits, states: None }])?;
+        for (row, &target) in logits.chunks(vocab_size).zip(&ids[next.min(ids.len())..]) {
+            nats += surprise(row, target as usize);
+        }
+        bar.inc(tokens.len() as u64);
+    }
+    Ok(nats)
+}
+
+/// -ln of the softmax at `target`, in float64.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a measurement for people: a last digit that differs between machines reaches no token"
+)]
+fn surprise(logits: &[f32], target: usize) -> f64 {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&logit| f64::from(logit - max).exp()).sum();
+    sum.ln() - f64::from(logits[target] - max)
+}
+
+#[derive(Serialize)]
+struct Measured {
+    /// Tokens fed.
+    tokens: usize,
+    /// Tokens predicted: all but the first of each sequence.
+    predicted: usize,
+    /// Bytes of the text.
+    bytes: usize,
+    nats: f64,
+    nats_per_token: f64,
+    bits_per_byte: f64,
+    perplexity: f64,
+}
+
+impl Measured {
+    #[expect(clippy::disallowed_methods, reason = "as above")]
+    fn new(tokens: usize, predicted: usize, bytes: usize, nats: f64) -> Measured {
+        let nats_per_token = nats / predicted as f64;
+        Measured {
+            tokens,
+            predicted,
+            bytes,
+            nats,
+            nats_per_token,
+            bits_per_byte: nats / std::f64::consts::LN_2 / bytes as f64,
+            perplexity: nats_per_token.exp(),
+        }
+    }
+}
+
+impl std::fmt::Display for Measured {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "tokens          {} ({} predicted)", self.tokens, self.predicted)?;
+        writeln!(f, "nats per token  {:.6}", self.nats_per_token)?;
+        writeln!(f, "bits per byte   {:.6}", self.bits_per_byte)?;
+        writeln!(f, "perplexity      {:.4}", self.perplexity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_predict_every_token_once() {
+        let ids = [1, 10, 11, 12, 13, 14];
+        assert_eq!(windows(&ids, Some(1), None), [ids.to_vec()]);
+        let cut = windows(&ids, Some(1), Some(3));
+        assert_eq!(cut, [vec![1, 10, 11], vec![1, 12, 13], vec![1, 14]]);
+        assert_eq!(windows(&ids[1..], None, Some(3)), [vec![10, 11, 12], vec![13, 14]]);
+    }
+
+    #[test]
+    fn surprise_is_minus_the_logarithm_of_the_softmax() {
+        assert!((surprise(&[5.0; 4], 2) - 2.0 * std::f64::consts::LN_2).abs() < 1e-12);
+        assert!(surprise(&[1e30, -1e30], 0).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,438 @@
+//! `mmfree-infer` as a user meets it, with the demo model.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use mmfree::packing::Packing;
+use safetensors::SafeTensors;
+
+use crate::program::{infer, run, run_with_stdin};
+use crate::synthetic;
+use crate::util::TempDir;
+
+/// A model file without a tokenizer.
+fn model_without_tokenizer(dir: &TempDir) -> String {
+    let bytes = synthetic::model_without_tokenizer(&synthetic::config(), Packing::T5, 1);
+    text(&dir.write("plain.mmfree", bytes))
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_same_seed_gives_the_same_text_on_every_machine() {
+    let args = ["Once upon a time", "--seed", "3", "-n", "12", "--quiet"];
+    let expected = run(args).text();
+    assert_eq!(expected, " the fairies began to sing, and said, 'O");
+    for more in [["-t", "1"], ["-t", "3"], ["--isa", "scalar"]] {
+        assert_eq!(run(args.iter().chain(&more)).text(), expected, "{more:?}");
+    }
+    let other = ["Once upon a time", "--seed", "4", "-n", "12", "--quiet"];
+    assert_ne!(run(other).text(), expected);
+}
+
+#[test]
+fn a_random_seed_is_reported_and_gives_the_text_again() {
+    let first = run(["-n", "12", "The king"]);
+    let line = first.stderr.lines().find(|line| line.starts_with("seed:")).unwrap();
+    let seed = line.split_whitespace().nth(1).unwrap().to_owned();
+    assert_eq!(run(["-n", "12", "The king", "--seed", &seed]).text(), first.text());
+}
+
+#[test]
+fn a_prompt_is_the_same_from_everywhere() {
+    let dir = TempDir::new();
+    let file = text(&dir.write("prompt.txt", "The old king\n"));
+    let common = ["-n", "8", "--greedy"];
+    let with = |args: &[&str]| run(common.iter().chain(args)).text();
+    let expected = with(&["The old king"]);
+    assert_eq!(with(&["-p", "The old king"]), expected);
+    assert_eq!(with(&["-f", &file]), expected);
+    assert_eq!(run_with_stdin(common, b"The old king\n").text(), expected);
+    assert_eq!(run_with_stdin(common, b"The old king").text(), expected);
+    assert_eq!(run_with_stdin(common.iter().chain(&["-"]), b"The old king\r\n").text(), expected);
+    assert_eq!(run_with_stdin(common.iter().chain(&["-f", "-"]), b"The old king").text(), expected);
+    assert_eq!(with(&["--ids", "1,471,709,888"]), expected);
+}
+
+#[test]
+fn an_empty_prompt_is_the_bos_token() {
+    let args = ["-n", "8", "--greedy"];
+    let expected = run(args.iter().chain(&["--ids", "1"])).text();
+    assert!(!expected.is_empty());
+    assert_eq!(run(args.iter().chain(&[""])).text(), expected);
+    assert_eq!(run(args).text(), expected);
+}
+
+#[test]
+fn the_name_of_a_command_is_a_prompt_through_p() {
+    let got = run(["-p", "info", "-n", "3", "--json"]).json();
+    assert_eq!(got["ids"].as_array().unwrap().len(), 3);
+    assert!(run(["help", "-n", "3"]).code == Some(0), "no command of that name");
+}
+
+#[test]
+fn stdout_has_the_text_and_nothing_else() {
+    let loud = run(["Once upon a time", "--seed", "3", "-n", "12"]);
+    for word in ["model:", "prompt:", "text:", "tokens/s", "seed:", "memory:"] {
+        let there = cfg!(target_os = "linux") || word != "memory:";
+        assert_eq!(loud.stderr.contains(word), there, "{word}: {}", loud.stderr);
+    }
+    let quiet = run(["Once upon a time", "--seed", "3", "-n", "12", "--quiet"]);
+    assert_eq!(quiet.stderr, "");
+    assert_eq!(quiet.text(), loud.text());
+}
+
+#[test]
+fn text_ends_in_front_of_a_stop_string() {
+    let args = ["Once upon a time", "--seed", "3", "-n", "40", "--quiet"];
+    let whole = run(args).text();
+    let stopped = run(args.iter().chain(&["--stop", "sing,", "--stop", "nowhere"])).text();
+    assert_eq!(stopped, " the fairies began to ");
+    assert!(whole.starts_with(&stopped));
+    let got = run(args.iter().chain(&["--stop", "sing,", "--json"])).json();
+    assert_eq!(got["stop"], "stop_string");
+    assert_eq!(got["text"], " the fairies began to ");
+}
+
+#[test]
+fn json_holds_all_there_is_to_know() {
+    let got = run(["The old king", "-n", "5", "--seed", "9", "--json", "--quiet"]).json();
+    assert_eq!(got["seed"], 9);
+    assert_eq!(got["stop"], "max_tokens");
+    assert_eq!(got["prompt_ids"], serde_json::json!([1, 471, 709, 888]));
+    assert_eq!(got["ids"].as_array().unwrap().len(), 5);
+    assert_eq!(got["text"], run(["The old king", "-n", "5", "--seed", "9"]).text());
+    // The checkpoint's own defaults.
+    assert_eq!(got["sampling"]["temperature"].as_f64().unwrap() as f32, 0.7);
+    assert_eq!(got["sampling"]["top_p"].as_f64().unwrap() as f32, 0.9);
+    let greedy = run(["x", "-n", "1", "--greedy", "--json"]).json();
+    assert_eq!(greedy["sampling"]["temperature"], 0.0);
+}
+
+#[test]
+fn max_length_counts_the_prompt_in() {
+    let got = run(["The old king", "--max-length", "10", "--ignore-eos", "--json"]).json();
+    assert_eq!(got["ids"].as_array().unwrap().len(), 6);
+    assert_eq!(got["stop"], "max_length");
+    let got = run(["The old king", "--max-length", "2", "--json"]).json();
+    assert_eq!((&got["text"], &got["stop"]), (&"".into(), &"max_length".into()));
+    // Without it, 128; with it, as many as it allows.
+    let got = run(["--ids", "1", "--max-length", "200", "--ignore-eos", "--json"]).json();
+    assert_eq!(got["ids"].as_array().unwrap().len(), 199);
+}
+
+#[test]
+fn a_token_that_ends_the_text_ends_it_unless_ignored() {
+    // In a model of noise every token comes up now and then.
+    let dir = TempDir::new();
+    let model = model_without_tokenizer(&dir);
+    let args = ["-m", &model, "--ids", "1", "--temp", "100", "--seed", "1", "-n", "2000", "--json"];
+    let got = run(args).json();
+    let ids = got["ids"].as_array().unwrap();
+    assert_eq!((&got["stop"], ids.last().unwrap()), (&"eos".into(), &2.into()));
+    let ignored = run(args.iter().chain(&["--ignore-eos"])).json();
+    assert_eq!(ignored["stop"], "max_tokens");
+    assert_eq!(&ignored["ids"].as_array().unwrap()[..ids.len()], &ids[..]);
+}
+
+#[test]
+fn a_model_without_tokenizer_runs_from_ids_to_ids() {
+    let dir = TempDir::new();
+    let model = model_without_tokenizer(&dir);
+    let got = run(["-m", &model, "--ids", "1,5", "-n", "4"]).text();
+    assert_eq!(got.split_whitespace().filter_map(|id| id.parse::<u32>().ok()).count(), 4, "{got}");
+    assert!(got.ends_with('\n'));
+    let refused = run(["-m", &model, "some text"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("--ids"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_saved_session_goes_on_as_if_never_stopped() {
+    let dir = TempDir::new();
+    let state = text(&dir.path("s.state"));
+    let whole = run(["There was a king", "--seed", "5", "-n", "40"]).text();
+    let first = run(["There was a king", "--seed", "5", "-n", "15", "--save-state", &state]).text();
+    let second = run(["--load-state", &state, "-n", "15", "--save-state", &state]).text();
+    let third = run(["--load-state", &state, "-n", "10"]).text();
+    assert_eq!(first + &second + &third, whole);
+    // More text goes behind it, without a BOS.
+    let more = run(["--load-state", &state, "-p", "The", "-n", "1", "--json"]).json();
+    assert_eq!(more["prompt_ids"], serde_json::json!([471]));
+    assert_eq!(more["seed"], 5);
+    // Saved in front of the first token.
+    run(["There was a king", "--seed", "5", "-n", "0", "--save-state", &state]).text();
+    assert_eq!(run(["--load-state", &state, "-n", "40"]).text(), whole);
+}
+
+#[test]
+fn logits_are_the_same_bits_in_a_chunk_and_one_by_one() {
+    let dir = TempDir::new();
+    let (chunk, steps) = (text(&dir.path("a.safetensors")), text(&dir.path("b.safetensors")));
+    let ids: Vec<String> = (0..150).map(|i| (i * 37 % 2048).to_string()).collect();
+    let ids = ids.join(",");
+    run(["logits", "--ids", &ids, "-o", &chunk]).text();
+    run(["logits", "--ids", &ids, "-o", &steps, "--each-step"]).text();
+    let bytes = std::fs::read(chunk).unwrap();
+    assert!(bytes == std::fs::read(steps).unwrap());
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(tensors.tensor("logits").unwrap().shape(), [150, 2048]);
+    assert_eq!(tensors.tensor("state").unwrap().shape(), [4, 192]);
+    let ids = tensors.tensor("ids").unwrap();
+    assert_eq!((ids.dtype(), ids.shape()), (safetensors::Dtype::I64, &[150][..]));
+    assert_eq!(ids.data()[8..16], 37i64.to_le_bytes());
+}
+
+#[test]
+fn greedy_text_is_the_largest_of_the_logits() {
+    let dir = TempDir::new();
+    let out = text(&dir.path("a.safetensors"));
+    run(["logits", "--prompt", "The old king", "-o", &out]).text();
+    let bytes = std::fs::read(out).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let logits = tensors.tensor("logits").unwrap();
+    assert_eq!(logits.shape(), [4, 2048], "BOS and three words");
+    let last: Vec<f32> = logits.data()[3 * 4 * 2048..]
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+        .collect();
+    let best = (0..2048).rev().max_by(|&a, &b| last[a].total_cmp(&last[b])).unwrap();
+    let got = run(["The old king", "-n", "1", "--greedy", "--json"]).json();
+    assert_eq!(got["ids"][0], best);
+}
+
+#[test]
+fn logits_of_a_model_with_convolutions_hold_the_windows() {
+    let dir = TempDir::new();
+    for (shared, shape) in [(true, &[3, 4, 40][..]), (false, &[3, 2, 4, 40])] {
+        let conv = mmfree::format::ShortConv { size: 4, shared };
+        let config = mmfree::Config { short_conv: Some(conv), ..synthetic::config() };
+        let bytes = synthetic::model_without_tokenizer(&config, Packing::I2, 1);
+        let model = dir.write("conv.mmfree", bytes);
+        let out = text(&dir.path("a.safetensors"));
+        run(["logits", "-m", &text(&model), "--ids", "1,2,3", "-o", &out]).text();
+        let bytes = std::fs::read(out).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(tensors.tensor("windows").unwrap().shape(), shape);
+    }
+}
+
+#[test]
+fn perplexity_counts_every_token_of_the_text_once() {
+    let dir = TempDir::new();
+    let story =
+        "Once upon a time there was a king who had three daughters, and the youngest was fair.";
+    let file = text(&dir.write("story.txt", story));
+    let whole = run(["perplexity", "-f", &file, "--json"]).json();
+    let tokens = whole["tokens"].as_u64().unwrap();
+    assert_eq!(whole["predicted"], tokens - 1);
+    assert_eq!(whole["bytes"], story.len());
+    let (nats, perplexity) =
+        (whole["nats_per_token"].as_f64().unwrap(), whole["perplexity"].as_f64().unwrap());
+    assert!(perplexity > 5.0 && perplexity < 200.0 && nats < 5.3, "{whole}");
+    // One window that holds it all is the same; more of them predict as many tokens.
+    let window = run(["perplexity", "-f", &file, "--context", "4096", "--json"]).json();
+    assert_eq!(window, whole);
+    let windows = run(["perplexity", "-f", &file, "--context", "8", "--json"]).json();
+    assert_eq!(windows["predicted"], tokens - 1);
+    assert!(windows["nats"].as_f64() > whole["nats"].as_f64(), "less to go by: {windows}");
+    let shown = run(["perplexity", "-f", &file]).text();
+    for word in ["tokens", "nats per token", "bits per byte", "perplexity"] {
+        assert!(shown.contains(word), "{shown}");
+    }
+}
+
+#[test]
+fn info_tells_what_runs_how() {
+    let got = run(["info", "--json", "-t", "2"]).json();
+    assert_eq!(got["architecture"], "hgrn_bit");
+    assert_eq!(got["config"]["hidden_size"], 192);
+    assert_eq!(got["threads"], 2);
+    assert_eq!(got["state_bytes"], 4 * 192 * 4);
+    let scalar = run(["info", "--json", "--isa", "scalar"]).json();
+    assert_eq!(scalar["isa"], "scalar");
+    let packings = scalar["packings"].as_object().unwrap();
+    assert!(
+        packings.iter().all(|(name, p)| p["kernel"] == format!("{name}-scalar")),
+        "{packings:?}"
+    );
+    let shown = run(["info"]).text();
+    for word in ["vocabulary 2048", "kernel", "runs on", "memory"] {
+        assert!(shown.contains(word), "{shown}");
+    }
+}
+
+#[test]
+fn the_instruction_set_comes_from_the_environment_too() {
+    let output = infer(["info", "--json"]).env("MMFREE_ISA", "scalar").output().unwrap();
+    let info: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(info["isa"], "scalar");
+    let output = infer(["info"]).env("MMFREE_ISA", "sse9").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let output = infer(["info", "--isa", "scalar"]).env("MMFREE_ISA", "sse9").output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn help_has_examples() {
+    for flag in ["-h", "--help"] {
+        let help = run([flag]).text();
+        assert!(help.contains("Examples:") && help.contains("Once upon a time"), "{help}");
+    }
+    assert!(run(["--version"]).text().starts_with("mmfree-infer "));
+}
+
+/// The run ends with `code` and says `words`, in one line if it was not about the usage.
+#[track_caller]
+fn refused<A: AsRef<OsStr> + std::fmt::Debug>(args: &[A], code: i32, words: &[&str]) {
+    let got = run(args);
+    assert_eq!(got.code, Some(code), "{args:?}: {}", got.stderr);
+    assert!(got.stderr.starts_with("error: "), "{args:?}: {}", got.stderr);
+    assert!(code == 2 || got.stderr.trim_end().lines().count() == 1, "{args:?}: {}", got.stderr);
+    assert!(got.stdout.is_empty(), "{args:?}");
+    for word in words {
+        assert!(got.stderr.contains(word), "{args:?}: no {word} in: {}", got.stderr);
+    }
+}
+
+#[test]
+fn bad_arguments_are_refused_with_the_reason() {
+    refused(&["x", "-t", "0"], 2, &["--threads", "1 to"]);
+    refused(&["x", "-t", "-1"], 2, &["--threads", "1 to"]);
+    refused(&["x", "-n", "many"], 2, &["--max-tokens"]);
+    refused(&["--ids", ""], 2, &["--ids", "1,15043"]);
+    refused(&["--ids", "1,x"], 2, &["`x`"]);
+    refused(&["--ids", "1,2048"], 1, &["2048", "vocabulary", "2047"]);
+    refused(&["logits", "--ids", "4294967295", "-o", "never"], 1, &["4294967295", "2047"]);
+    refused(&["logits", "-o", "never"], 2, &["--ids", "--prompt"]);
+    refused(&["x", "-p", "y"], 2, &["cannot be used with"]);
+    refused(&["x", "--greedy", "--temp", "1"], 2, &["cannot be used with"]);
+    refused(&["x", "--temp", "-1"], 1, &["temperature", "0 or more"]);
+    refused(&["x", "--temp", "nan"], 1, &["temperature"]);
+    refused(&["x", "--top-p", "1.5"], 1, &["top-p"]);
+    refused(&["x", "--min-p", "2"], 1, &["min-p"]);
+    refused(&["x", "--repeat-penalty", "0"], 1, &["repeat penalty"]);
+    refused(&["x", "--stop", ""], 2, &["--stop"]);
+    refused(&["x", "--isa", "sse9"], 1, &["sse9", "scalar"]);
+    refused(&["perplexity", "-f", "x", "--context", "1"], 2, &["--context", "2 or more"]);
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        refused(&[OsStr::from_bytes(b"caf\xE9")], 2, &["UTF-8"]);
+    }
+}
+
+#[test]
+fn bad_files_are_refused_with_the_reason() {
+    let dir = TempDir::new();
+    let folder = text(&dir.path(""));
+    let missing = text(&dir.path("missing"));
+    let deeper = text(&dir.path("missing/file"));
+    let zeros = text(&dir.write("zeros.mmfree", [0; 4096]));
+    let empty = text(&dir.write("empty.mmfree", ""));
+    let demo = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo.mmfree")).unwrap();
+    let cut = text(&dir.write("cut.mmfree", &demo[..demo.len() / 2]));
+    let whole = text(&dir.write("whole.mmfree", &demo));
+    let latin1 = text(&dir.write("latin1.txt", b"caf\xE9 au lait"));
+    let no_text = text(&dir.write("no.txt", ""));
+    for model in [&folder, &missing, &zeros, &empty, &cut, &latin1] {
+        refused(&["-m", model, "x"], 1, &[model.trim_end_matches('/')]);
+        refused(&["info", "-m", model], 1, &[]);
+    }
+    refused(&["-f", &missing], 1, &["missing"]);
+    refused(&["-f", &folder], 1, &["directory"]);
+    refused(&["-f", &latin1], 1, &["latin1.txt", "not UTF-8", "byte 3"]);
+    refused(&["perplexity", "-f", &latin1], 1, &["not UTF-8"]);
+    refused(&["perplexity", "-f", &no_text], 1, &["no token to predict"]);
+    refused(&["x", "--load-state", &missing], 1, &["missing"]);
+    refused(&["x", "--load-state", &whole], 1, &["not a saved state"]);
+    refused(&["x", "--load-state", &zeros], 1, &["zeros"]);
+    refused(&["x", "-n", "1", "--save-state", &folder], 1, &["directory"]);
+    refused(&["x", "-n", "1", "--save-state", &deeper], 1, &["missing"]);
+    refused(&["logits", "--ids", "1", "-o", &folder], 1, &["directory"]);
+    refused(&["logits", "--ids", "1", "-o", &deeper], 1, &["missing"]);
+}
+
+#[test]
+fn a_tokenizer_that_makes_its_library_panic_is_one_line_of_error() {
+    // The last decoder strips spaces at the end as well, and underflows where there is nothing else.
+    let mut bytes =
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo.mmfree")).unwrap();
+    let find = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).position(|w| w == part);
+    let at = find(&bytes, b"\"stop\": 0")
+        .map(|at| at + 8)
+        .or_else(|| find(&bytes, b"\"stop\":0").map(|at| at + 7));
+    bytes[at.unwrap()] = b'9';
+    let dir = TempDir::new();
+    let model = text(&dir.write("bad.mmfree", bytes));
+    refused(&["-m", &model, " "], 1, &["tokenizer"]);
+}
+
+#[cfg(unix)]
+mod signals {
+    use std::io::Read;
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    fn spawn(args: &[&str]) -> Child {
+        infer(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn interrupt(child: &Child) {
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    }
+
+    #[test]
+    fn a_closed_pipe_ends_quietly() {
+        let mut child = spawn(&["x", "-n", "10000000", "--ignore-eos"]);
+        let mut some = [0; 20];
+        child.stdout.take().unwrap().read_exact(&mut some).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    }
+
+    #[test]
+    fn ctrl_c_ends_with_the_text_so_far() {
+        let mut child = spawn(&["x", "-n", "10000000", "--ignore-eos"]);
+        let mut some = [0; 20];
+        child.stdout.as_mut().unwrap().read_exact(&mut some).unwrap();
+        interrupt(&child);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("interrupted"));
+    }
+
+    /// As above while the prompt is fed, which is when the signal is caught and nothing is printed yet.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn ctrl_c_ends_a_long_prompt_too() {
+        let dir = TempDir::new();
+        let prompt = text(&dir.write("long.txt", "once upon a time there was ".repeat(40_000)));
+        let state = text(&dir.path("s.state"));
+        let mut child = spawn(&["-f", &prompt, "--save-state", &state]);
+        let status = format!("/proc/{}/status", child.id());
+        let caught = || {
+            let status = std::fs::read_to_string(&status).unwrap();
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+            u64::from_str_radix(mask.trim(), 16).unwrap() >> 1 & 1 == 1
+        };
+        while !caught() {
+            assert!(child.try_wait().unwrap().is_none(), "ended by itself");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        interrupt(&child);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130));
+        assert!(output.stdout.is_empty());
+        // What was not fed yet is in the saved session.
+        let model = mmfree::ModelFile::demo().unwrap();
+        let model = mmfree::Model::new(model, &mmfree::Options::default()).unwrap();
+        let session = mmfree::Session::load(&model, Path::new(&state)).unwrap();
+        assert!(session.pending().len() > 1);
+    }
+}
