@@ -48,7 +48,9 @@ fn main() {
         }
     }
     let pool = Pool::new(threads);
-    let mut bytes = vec![0u8; BYTES];
+    // Aligned to cache lines, as a mapped file is.
+    let mut buffer = vec![0u8; BYTES + 64];
+    let bytes = aligned(&mut buffer, BYTES);
     let mut seed = 1u64;
     for chunk in bytes.as_chunks_mut::<8>().0 {
         seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -69,18 +71,20 @@ fn main() {
             let copies = (BYTES / len / batch.min(16)).max(1);
             let stride = if cached { 0 } else { len };
             let case = Case { kernel: kernel.as_ref(), rows, cols, copies, len, stride };
-            report(&case, &bytes, batch, rounds, &pool);
+            report(&case, bytes, batch, rounds, &pool);
         }
     }
 }
 
 fn report(case: &Case<'_>, bytes: &[u8], batch: usize, rounds: usize, pool: &Pool) {
     let Case { kernel, rows, cols, copies, len, stride: distance } = *case;
+    let cached = distance == 0;
     let q: Vec<i8> = (0..batch * stride(cols)).map(|i| (i * 37 % 255) as u8 as i8).collect();
     let sums: Vec<i32> =
         q.chunks(stride(cols)).map(|q| q.iter().map(|&q| i32::from(q)).sum()).collect();
     let prepared_len = kernel.prepared_len(cols);
-    let mut prepared = vec![0; batch * prepared_len];
+    let mut prepared = vec![0; batch * prepared_len + 64];
+    let prepared = aligned(&mut prepared, batch * prepared_len);
     let chunks = rows.div_ceil(STRIP).div_ceil(CHUNK);
     let mut out: Vec<Vec<i32>> = (0..chunks).map(|_| vec![0; batch * CHUNK * STRIP]).collect();
     let (mut peaks, mut reads, mut prepares, mut runs) =
@@ -94,10 +98,10 @@ fn report(case: &Case<'_>, bytes: &[u8], batch: usize, rounds: usize, pool: &Poo
                 {
                     kernel.prepare(cols, black_box(q), out);
                 }
-                black_box(&mut prepared);
+                black_box(&mut *prepared);
             }
         }));
-        let input = Input { batch, cols, q: &q, sums: &sums, prepared: &prepared };
+        let input = Input { batch, cols, q: &q, sums: &sums, prepared };
         runs.push(time(pool, || {
             for copy in 0..copies {
                 let copy = &bytes[copy * distance..][..len];
@@ -115,7 +119,14 @@ fn report(case: &Case<'_>, bytes: &[u8], batch: usize, rounds: usize, pool: &Poo
     let prepare: Vec<f64> = prepares.iter().zip(&runs).map(|(p, run)| 100.0 * p / run).collect();
     let sums = (rows * cols * copies * batch) as f64 / pool.threads() as f64;
     let of_peak: Vec<f64> = peaks.iter().zip(&runs).map(|(peak, run)| sums / run / peak).collect();
-    let run = median(runs);
+    // In the cache nothing but the core counts: the best round is the one that nobody disturbed.
+    let best = |values: &[f64]| values.iter().copied().fold(f64::NAN, f64::min);
+    let (run, of_peak) = if cached {
+        let most = peaks.iter().copied().fold(f64::NAN, f64::max);
+        (best(&runs), sums / best(&runs) / most)
+    } else {
+        (median(runs), median(of_peak))
+    };
     let weights = (rows * cols * copies) as f64 / run / 1e9;
     println!(
         "{:<20} {:<14} {:>6.1} {:>8.2} {:>11.1} {:>9.1} {:>8.2} {:>9.1}",
@@ -125,9 +136,15 @@ fn report(case: &Case<'_>, bytes: &[u8], batch: usize, rounds: usize, pool: &Poo
         median(share),
         weights,
         weights * batch as f64,
-        median(of_peak),
+        of_peak,
         median(prepare),
     );
+}
+
+/// `len` bytes of `buffer` from the first cache line on.
+fn aligned(buffer: &mut [u8], len: usize) -> &mut [u8] {
+    let from = buffer.as_ptr().align_offset(64);
+    &mut buffer[from..from + len]
 }
 
 /// Seconds of one thread's CPU, which leaves out what other programs take, or of the clock.

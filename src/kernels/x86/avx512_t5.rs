@@ -110,8 +110,7 @@ fn prepare(q: &[i8], out: &mut [u8]) {
         let at: [u16; 32] = std::array::from_fn(|w| if w < LOW { 2 + i } else { low + i });
         index(&at)
     };
-    let mut at = [word(0, 0), word(0, 1), word(0, 2)];
-    let first_at = at;
+    let first_at = [word(0, 0), word(0, 1), word(0, 2)];
     let even: [u8; 64] = std::array::from_fn(|i| 2 * i as u8);
     let (low_bytes, high_bytes) = (load(&even), load(&even.map(|i| i + 1)));
     let groups = out.as_chunks_mut::<TABLE_BYTES>().0;
@@ -123,7 +122,7 @@ fn prepare(q: &[i8], out: &mut [u8]) {
         };
         // SAFETY: 32 readable bytes behind the reference; the load needs no alignment.
         let q = _mm512_cvtepi8_epi16(unsafe { _mm256_loadu_si256(q.as_ptr().cast()) });
-        at = first_at;
+        let mut at = first_at;
         for table in tables {
             let [a, b, c] = at.map(|at| _mm512_permutexvar_epi16(at, q));
             at = at.map(|at| _mm512_add_epi16(at, _mm512_set1_epi16(t5::GROUP as i16)));
@@ -147,7 +146,6 @@ fn prepare(q: &[i8], out: &mut [u8]) {
             store(&mut quarters[3], _mm512_permutex2var_epi8(e2, high_bytes, e3));
         }
     }
-    let _ = at;
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
@@ -188,6 +186,9 @@ fn compute(job: &Job<'_>, out: &mut [i32]) {
     }
 }
 
+/// !(a ^ b) of `vpternlog`'s first two operands.
+const XNOR: i32 = 0b1100_0011;
+
 /// `N` strips, `strips`, of a block of `width` strips in a panel. `bytes` starts with the block.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
@@ -214,10 +215,11 @@ fn add_strips<const N: usize>(
             let x = load(rows);
             let low = _mm512_permutex2var_epi8(low0, x, low1);
             let high = _mm512_permutex2var_epi8(high0, x, high1);
-            // A set bit 7 negates: -x is !x + 1, and the row constant holds all the ones. !x is -1 - x.
-            let negative = _mm512_movepi8_mask(x);
-            let low = _mm512_mask_sub_epi8(low, negative, ones, low);
-            let high = _mm512_mask_sub_epi8(high, negative, ones, high);
+            // A set bit 7 negates: -x is !x + 1, and the row constant holds all the ones. The byte shuffle gives 0
+            // where bit 7 is set, all ones elsewhere; masks and masked instructions are slower.
+            let positive = _mm512_shuffle_epi8(ones, x);
+            let low = _mm512_ternarylogic_epi64::<XNOR>(low, positive, positive);
+            let high = _mm512_ternarylogic_epi64::<XNOR>(high, positive, positive);
             acc[0] = _mm512_add_epi16(acc[0], _mm512_unpacklo_epi8(low, high));
             acc[1] = _mm512_add_epi16(acc[1], _mm512_unpackhi_epi8(low, high));
         }
