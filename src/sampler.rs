@@ -4,8 +4,6 @@
 //! counter-based generator, so that the choice depends on the seed, the position, the logits and (with a penalty)
 //! the ids so far, and on nothing else: not on how many draws came before, and not on the machine.
 
-use std::cmp::Ordering;
-
 use crate::error::{Error, Result};
 use crate::ops::exp;
 
@@ -68,16 +66,12 @@ impl SamplerOptions {
 #[derive(Clone, Debug)]
 pub struct Sampler {
     options: SamplerOptions,
+    /// The logits behind the penalty.
+    logits: Vec<f32>,
+    /// Likelihood of each token, that of the likeliest being 1.
+    weights: Vec<f32>,
     candidates: Vec<Candidate>,
     seen: Vec<bool>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Candidate {
-    logit: f32,
-    id: u32,
-    /// Likelihood, that of the likeliest token being 1.
-    weight: f32,
 }
 
 impl Sampler {
@@ -87,7 +81,13 @@ impl Sampler {
     /// [`Error::Option`] for one out of range.
     pub fn new(options: SamplerOptions) -> Result<Sampler> {
         options.validate()?;
-        Ok(Sampler { options, candidates: Vec::new(), seen: Vec::new() })
+        Ok(Sampler {
+            options,
+            logits: Vec::new(),
+            weights: Vec::new(),
+            candidates: Vec::new(),
+            seen: Vec::new(),
+        })
     }
 
     /// The options.
@@ -109,35 +109,29 @@ impl Sampler {
             let place = format!("the logit of token {id}");
             return Err(Error::NonFinite { place, position: position as usize });
         }
-        self.candidates.clear();
+        self.logits.clear();
         // Adding 0 makes a negative zero a positive one: they are a tie.
-        let all = logits.iter().enumerate();
-        self.candidates.extend(all.map(|(id, &logit)| Candidate {
-            logit: logit + 0.0,
-            id: id as u32,
-            weight: 0.0,
-        }));
+        self.logits.extend(logits.iter().map(|&logit| logit + 0.0));
         if self.options.repeat_penalty != 1.0 {
             self.penalise(so_far);
         }
-        let best = self.candidates.iter().copied().reduce(|best, c| match c.logit > best.logit {
-            true => c,
-            false => best,
-        });
-        match best {
-            Some(best) if !self.options.is_greedy() => Ok(self.draw(best, position)),
-            best => Ok(best.map_or(0, |best| best.id)),
+        let mut best = 0;
+        for (id, &logit) in self.logits.iter().enumerate() {
+            if logit > self.logits[best] {
+                best = id;
+            }
         }
+        if self.options.is_greedy() { Ok(best as u32) } else { Ok(self.draw(best, position)) }
     }
 
     fn penalise(&mut self, so_far: &[u32]) {
         let penalty = self.options.repeat_penalty;
-        self.seen.resize(self.candidates.len(), false);
+        self.seen.resize(self.logits.len(), false);
         for &id in so_far {
             let id = id as usize;
             if id < self.seen.len() && !self.seen[id] {
                 self.seen[id] = true;
-                let logit = &mut self.candidates[id].logit;
+                let logit = &mut self.logits[id];
                 *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
                 *logit = logit.clamp(f32::MIN, f32::MAX) + 0.0;
             }
@@ -152,66 +146,103 @@ impl Sampler {
     /// Top-k, top-p and min-p each keep the beginning of the list of tokens, likeliest first, so the order in which
     /// they cut is a matter of what each one's probabilities refer to: top-p's to what top-k left. Sums are
     /// float64, in the order of ids or, behind top-k, likeliest first.
-    fn draw(&mut self, best: Candidate, position: u64) -> u32 {
+    fn draw(&mut self, best: usize, position: u64) -> u32 {
         let SamplerOptions { temperature, top_k, top_p, min_p, seed, .. } = self.options;
-        let candidates = &mut self.candidates;
-        if top_k > 0 && top_k < candidates.len() {
-            candidates.select_nth_unstable_by(top_k - 1, likelier);
-            candidates.truncate(top_k);
-            candidates.sort_unstable_by(likelier);
+        let (logits, max) = (&self.logits, self.logits[best]);
+        self.weights.clear();
+        // The difference may overflow to minus infinity: weight 0.
+        self.weights.extend(logits.iter().map(|&logit| exp((logit - max) / temperature)));
+        self.candidates.clear();
+        self.candidates
+            .extend(logits.iter().zip(0..).map(|(&logit, id)| Candidate::new(logit, id)));
+        let mut list = List { weights: &self.weights, candidates: &mut self.candidates, sorted: 0 };
+        if top_k > 0 && top_k < list.candidates.len() {
+            list.sort_to(top_k);
+            list.candidates.truncate(top_k);
         }
-        for c in candidates.iter_mut() {
-            // The difference may overflow to minus infinity: weight 0.
-            c.weight = exp((c.logit - best.logit) / temperature);
-        }
-        let sum = |candidates: &[Candidate]| -> f64 {
-            candidates.iter().map(|c| f64::from(c.weight)).sum()
-        };
-        let mut total = sum(candidates);
+        let mut total = list.sum();
         if min_p > 0.0 {
-            candidates.retain(|c| c.weight >= min_p);
+            list.keep(|weight| weight >= min_p);
         }
         if top_p < 1.0 {
-            let (kept, mass) = walk(candidates, f64::from(top_p) * total, |sum, end| sum >= end);
-            candidates.truncate(kept + 1);
-            total = mass;
+            let (last, sum) = list.walk(|sum| sum >= f64::from(top_p) * total);
+            list.candidates.truncate(last + 1);
+            total = sum;
         } else if min_p > 0.0 {
-            total = sum(candidates);
+            total = list.sum();
         }
-        let (chosen, _) = walk(candidates, uniform(seed, position) * total, |sum, end| sum > end);
-        candidates.get(chosen).map_or(best.id, |c| c.id)
+        let end = uniform(seed, position) * total;
+        let (chosen, _) = list.walk(|sum| sum > end);
+        list.candidates.get(chosen).map_or(best as u32, |c| c.id())
     }
 }
 
-/// Likelier first, the lower id on a tie.
-fn likelier(a: &Candidate, b: &Candidate) -> Ordering {
-    b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
+/// A token as a number: the likelier, the smaller, and on a tie the lower id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate(u64);
+
+impl Candidate {
+    fn new(logit: f32, id: u32) -> Candidate {
+        let bits = logit.to_bits();
+        // Descending with the logit: negative floats have their bits in that order, positive ones in reverse.
+        let descending = if logit.is_sign_negative() { bits } else { !bits & 0x7FFF_FFFF };
+        Candidate(u64::from(descending) << 32 | u64::from(id))
+    }
+
+    fn id(self) -> u32 {
+        self.0 as u32
+    }
 }
 
-/// Sums the weights, likeliest first, until `reached(sum, end)`. Gives the index where that was (the last one, if it
-/// never was) and the sum. Sorts as far as it goes and little further: mostly a few hundred of many thousands.
-fn walk(
-    candidates: &mut [Candidate],
-    end: f64,
-    reached: impl Fn(f64, f64) -> bool,
-) -> (usize, f64) {
-    let (mut sorted, mut sum) = (0, 0.0);
-    while sorted < candidates.len() {
-        let rest = &mut candidates[sorted..];
-        let count = rest.len().min(sorted.max(128));
+/// The tokens in question, sorted as far as it was needed: mostly a few hundred of many thousands.
+struct List<'a> {
+    weights: &'a [f32],
+    candidates: &'a mut Vec<Candidate>,
+    /// So many stand in their final places; the rest comes after them, in the order of ids until something is sorted.
+    sorted: usize,
+}
+
+impl List<'_> {
+    fn weight(&self, candidate: Candidate) -> f64 {
+        f64::from(self.weights[candidate.id() as usize])
+    }
+
+    fn sum(&self) -> f64 {
+        self.candidates.iter().map(|&candidate| self.weight(candidate)).sum()
+    }
+
+    fn keep(&mut self, test: impl Fn(f32) -> bool) {
+        // Likelier tokens stand in front, so what is sorted stays sorted.
+        let weights = self.weights;
+        self.candidates.retain(|candidate| test(weights[candidate.id() as usize]));
+        self.sorted = self.sorted.min(self.candidates.len());
+    }
+
+    fn sort_to(&mut self, end: usize) {
+        let rest = &mut self.candidates[self.sorted..];
+        let count = end - self.sorted;
         if count < rest.len() {
-            rest.select_nth_unstable_by(count, likelier);
+            rest.select_nth_unstable(count);
         }
-        rest[..count].sort_unstable_by(likelier);
-        for (i, c) in rest[..count].iter().enumerate() {
-            sum += f64::from(c.weight);
-            if reached(sum, end) {
-                return (sorted + i, sum);
+        rest[..count].sort_unstable();
+        self.sorted = end;
+    }
+
+    /// Sums the weights, likeliest first, until `reached(sum)`. Gives the index where that was (the last one, if it never
+    /// was) and the sum.
+    fn walk(&mut self, reached: impl Fn(f64) -> bool) -> (usize, f64) {
+        let mut sum = 0.0;
+        for i in 0..self.candidates.len() {
+            if i >= self.sorted {
+                self.sort_to((2 * i).max(128).min(self.candidates.len()));
+            }
+            sum += self.weight(self.candidates[i]);
+            if reached(sum) {
+                return (i, sum);
             }
         }
-        sorted += count;
+        (self.candidates.len().saturating_sub(1), sum)
     }
-    (candidates.len().saturating_sub(1), sum)
 }
 
 /// A number in [0, 1) that depends on the seed and the position alone: the first 53 bits of Philox 4x32-10 (Salmon et
