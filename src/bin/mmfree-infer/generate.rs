@@ -113,9 +113,11 @@ fn sampling(
 struct Writer<'a> {
     /// Text, where the model has a tokenizer; else the ids themselves.
     text: Option<(DecodeStream<'a>, StopStrings)>,
-    /// Shown at once rather than kept.
+    /// Shown at once rather than kept in `out`.
     streams: bool,
     out: String,
+    /// What was shown ends a line.
+    at_line_start: bool,
 }
 
 impl<'a> Writer<'a> {
@@ -138,7 +140,7 @@ impl<'a> Writer<'a> {
         if let (Prompt::Text(text), true) = (prompt, terminal && streams && !args.quiet) {
             let _ = write!(io::stderr(), "{text}");
         }
-        Ok(Writer { text, streams, out: String::new() })
+        Ok(Writer { text, streams, out: String::new(), at_line_start: false })
     }
 
     /// Shows what a token adds to the text; `ends` where it is one that ends the text. True once a stop string
@@ -155,21 +157,24 @@ impl<'a> Writer<'a> {
 
     /// Shows what was held back. With `more` to come from a saved session, incomplete characters are left to it.
     fn finish(&mut self, more: bool) -> Result<(), Failure> {
-        let mut rest = match &mut self.text {
+        let rest = match &mut self.text {
             Some((_, stops)) if more => stops.finish(),
             Some((decode, stops)) => stops.push(&decode.finish()?) + &stops.finish(),
             None => String::new(),
         };
-        let unfinished_line = self.text.is_none() || io::stdout().is_terminal();
-        if self.streams && unfinished_line && !(self.out.clone() + &rest).ends_with('\n') {
-            rest.push('\n');
-        }
-        self.show(&rest)
+        self.show(&rest)?;
+        let ends_line = self.text.is_none() || io::stdout().is_terminal();
+        if self.streams && ends_line && !self.at_line_start { self.show("\n") } else { Ok(()) }
     }
 
     fn show(&mut self, piece: &str) -> Result<(), Failure> {
-        self.out.push_str(piece);
-        if self.streams && !piece.is_empty() { report::print(piece) } else { Ok(()) }
+        if !self.streams {
+            self.out.push_str(piece);
+        } else if !piece.is_empty() {
+            self.at_line_start = piece.ends_with('\n');
+            report::print(piece)?;
+        }
+        Ok(())
     }
 }
 
