@@ -10,8 +10,8 @@ struct Aligned<T: ?Sized>(T);
 static DEMO: &Aligned<[u8]> = &Aligned(*include_bytes!("../models/demo.mmfree"));
 
 impl ModelFile {
-    /// The demo model that is compiled into the crate (feature `demo`): 2.6 million parameters, trained on
-    /// fairy tales. `models/README.md` tells how it was made.
+    /// The demo model that is compiled into the crate (feature `demo`): 2.6 million parameters,
+    /// trained on fairy tales. `models/README.md` tells how it was made.
     ///
     /// # Errors
     /// None in practice: the file is under test.

@@ -10,8 +10,9 @@ const NAME: &str = "generation_config.json";
 
 /// What a checkpoint's `generation_config.json` says about sampling and the end of a text.
 ///
-/// As in Hugging Face's `generate`, its temperature, top-k, top-p and min-p count only with `"do_sample": true`; without
-/// it the default is greedy. A value that the file does not state is off (`generate` would put a top-k of 50 there).
+/// As in Hugging Face's `generate`, its temperature, top-k, top-p and min-p count only with
+/// `"do_sample": true`; without it the default is greedy. A value that the file does not state is
+/// off (`generate` would put a top-k of 50 there).
 #[derive(Clone, Debug, PartialEq)]
 pub struct GenerationConfig {
     /// Whether to sample, rather than take the likeliest token.

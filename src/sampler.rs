@@ -1,8 +1,9 @@
 //! Logits to a token.
 //!
-//! The steps, in this order: repetition penalty, temperature, top-k, top-p, min-p, then one draw. The draw comes from a
-//! counter-based generator, so that the choice depends on the seed, the position, the logits and (with a penalty)
-//! the ids so far, and on nothing else: not on how many draws came before, and not on the machine.
+//! The steps, in this order: repetition penalty, temperature, top-k, top-p, min-p, then one draw.
+//! The draw comes from a counter-based generator, so that the choice depends on the seed, the
+//! position, the logits and (with a penalty) the ids so far, and on nothing else: not on how many
+//! draws came before, and not on the machine.
 
 use crate::error::{Error, Result};
 use crate::ops::exp;
@@ -10,17 +11,19 @@ use crate::ops::exp;
 /// How to choose tokens. The default is greedy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SamplerOptions {
-    /// Divides the logits: below 1 the likely tokens become likelier. 0 is greedy: the likeliest token, the lowest id on
-    /// a tie, whatever the other options but the penalty say.
+    /// Divides the logits: below 1 the likely tokens become likelier. 0 is greedy: the likeliest
+    /// token, the lowest id on a tie, whatever the other options but the penalty say.
     pub temperature: f32,
     /// Only this many of the likeliest tokens; 0 for all.
     pub top_k: usize,
-    /// Only the likeliest tokens that together have this probability (after top-k), at least one; 1 for all.
+    /// Only the likeliest tokens that together have this probability (after top-k), at least one; 1
+    /// for all.
     pub top_p: f32,
     /// Only tokens at least this fraction as likely as the likeliest; 0 for all.
     pub min_p: f32,
-    /// Divides the logit, if positive, or multiplies it, if negative, of each token that is in the sequence already,
-    /// prompt counted in and however often (the rule of CTRL, arXiv:1909.05858, as Hugging Face applies it); 1 for none.
+    /// Divides the logit, if positive, or multiplies it, if negative, of each token that is in the
+    /// sequence already, prompt counted in and however often (the rule of CTRL, arXiv:1909.05858,
+    /// as Hugging Face applies it); 1 for none.
     pub repeat_penalty: f32,
     /// Seed of the draws.
     pub seed: u64,
@@ -95,12 +98,13 @@ impl Sampler {
         &self.options
     }
 
-    /// Chooses the token at `position` of a sequence (the number of tokens in front of it) by its logits, one for each
-    /// token of the vocabulary. `so_far` holds the ids in front of it, in any order; repeats make no difference.
-    /// Only the repetition penalty reads them.
+    /// Chooses the token at `position` of a sequence (the number of tokens in front of it) by its
+    /// logits, one for each token of the vocabulary. `so_far` holds the ids in front of it, in any
+    /// order; repeats make no difference. Only the repetition penalty reads them.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] for a logit that is infinite or not a number, [`Error::Option`] for no logits at all.
+    /// [`Error::NonFinite`] for a logit that is infinite or not a number, [`Error::Option`] for no
+    /// logits at all.
     pub fn sample(&mut self, logits: &[f32], so_far: &[u32], position: u64) -> Result<u32> {
         if logits.is_empty() {
             return Err(Error::Option { name: "logits", reason: "there are none".into() });
@@ -143,9 +147,9 @@ impl Sampler {
         }
     }
 
-    /// Top-k, top-p and min-p each keep the beginning of the list of tokens, likeliest first, so the order in which
-    /// they cut is a matter of what each one's probabilities refer to: top-p's to what top-k left. Sums are
-    /// float64, in the order of ids or, behind top-k, likeliest first.
+    /// Top-k, top-p and min-p each keep the beginning of the list of tokens, likeliest first, so
+    /// the order in which they cut is a matter of what each one's probabilities refer to: top-p's
+    /// to what top-k left. Sums are float64, in the order of ids or, behind top-k, likeliest first.
     fn draw(&mut self, best: usize, position: u64) -> u32 {
         let SamplerOptions { temperature, top_k, top_p, min_p, seed, .. } = self.options;
         let (logits, max) = (&self.logits, self.logits[best]);
@@ -184,7 +188,8 @@ struct Candidate(u64);
 impl Candidate {
     fn new(logit: f32, id: u32) -> Candidate {
         let bits = logit.to_bits();
-        // Descending with the logit: negative floats have their bits in that order, positive ones in reverse.
+        // Descending with the logit: negative floats have their bits in that order, positive ones
+        // in reverse.
         let descending = if logit.is_sign_negative() { bits } else { !bits & 0x7FFF_FFFF };
         Candidate(u64::from(descending) << 32 | u64::from(id))
     }
@@ -198,7 +203,8 @@ impl Candidate {
 struct List<'a> {
     weights: &'a [f32],
     candidates: &'a mut Vec<Candidate>,
-    /// So many stand in their final places; the rest comes after them, in the order of ids until something is sorted.
+    /// So many stand in their final places; the rest comes after them, in the order of ids until
+    /// something is sorted.
     sorted: usize,
 }
 
@@ -228,8 +234,8 @@ impl List<'_> {
         self.sorted = end;
     }
 
-    /// Sums the weights, likeliest first, until `reached(sum)`. Gives the index where that was (the last one, if it never
-    /// was) and the sum.
+    /// Sums the weights, likeliest first, until `reached(sum)`. Gives the index where that was (the
+    /// last one, if it never was) and the sum.
     fn walk(&mut self, reached: impl Fn(f64) -> bool) -> (usize, f64) {
         let mut sum = 0.0;
         for i in 0..self.candidates.len() {
@@ -245,8 +251,9 @@ impl List<'_> {
     }
 }
 
-/// A number in [0, 1) that depends on the seed and the position alone: the first 53 bits of Philox 4x32-10 (Salmon et
-/// al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), the seed its key, the position its counter.
+/// A number in [0, 1) that depends on the seed and the position alone: the first 53 bits of Philox
+/// 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), the seed its
+/// key, the position its counter.
 fn uniform(seed: u64, position: u64) -> f64 {
     let [a, b, ..] = philox([position as u32, (position >> 32) as u32, 0, 0], seed);
     let bits = u64::from(a) << 32 | u64::from(b);
@@ -335,7 +342,8 @@ mod tests {
 
     #[test]
     fn draws_follow_the_distribution() {
-        // 5 logits over 16 seeds; chi-square with 4 degrees of freedom is below 18.5 with probability .999.
+        // 5 logits over 16 seeds; chi-square with 4 degrees of freedom is below 18.5 with
+        // probability .999.
         let logits = [1.0f32, -0.5, 0.25, 2.0, 0.0];
         let total: f64 = logits.iter().map(|&l| f64::from(exp(l))).sum();
         for seed in 0..16 {

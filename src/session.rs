@@ -16,9 +16,9 @@ const CHUNK: usize = 64;
 
 /// One sequence: a model, the state, the ids so far and a sampler.
 ///
-/// A session's ids are ahead of its state: the last one, at least, is *pending*, to be fed when the next token is
-/// asked for. How the ids came in, in how many pieces, before or after a save, changes no bit of what follows. A clone is a
-/// fork: both go on from here on their own.
+/// A session's ids are ahead of its state: the last one, at least, is *pending*, to be fed when the
+/// next token is asked for. How the ids came in, in how many pieces, before or after a save,
+/// changes no bit of what follows. A clone is a fork: both go on from here on their own.
 ///
 /// ```
 /// # #[cfg(feature = "demo")] {
@@ -178,8 +178,9 @@ impl Session {
         Ok(())
     }
 
-    /// Feeds all pending ids but the last, a chunk at a time. Before each chunk `go_on` is told how many are left, and may
-    /// break off; the session is sound all the same, and goes on where it was with the next call.
+    /// Feeds all pending ids but the last, a chunk at a time. Before each chunk `go_on` is told how
+    /// many are left, and may break off; the session is sound all the same, and goes on where it
+    /// was with the next call.
     ///
     /// # Errors
     /// As [`Model::forward`].
@@ -223,7 +224,8 @@ impl Session {
         Generate { session: self, limits: limits.clone(), count: 0, stop: None, failed: false }
     }
 
-    /// Saves the session to a file, whole or not at all: state, ids, sampler options and the number of draws.
+    /// Saves the session to a file, whole or not at all: state, ids, sampler options and the number
+    /// of draws.
     ///
     /// # Errors
     /// As [`State::save`].
@@ -244,7 +246,8 @@ impl Session {
     /// Loads a session that [`save`](Self::save) wrote, to go on as if it had never ended.
     ///
     /// # Errors
-    /// [`Error::StateMismatch`] where it belongs to another model, [`Error::Invalid`] where it is none.
+    /// [`Error::StateMismatch`] where it belongs to another model, [`Error::Invalid`] where it is
+    /// none.
     pub fn load(model: &Arc<Model>, path: &Path) -> Result<Session> {
         let (state, metadata, ids) = State::load_with(path, model.config(), model.file().hash())?;
         let field = Fields { path, metadata: &metadata };

@@ -2,11 +2,11 @@
 
 use crate::error::{Error, Result};
 
-/// Watches a stream of text for stop strings. Gives out what certainly is in front of the first one, and holds
-/// back what may be its beginning; a stop string itself is never given out.
+/// Watches a stream of text for stop strings. Gives out what certainly is in front of the first
+/// one, and holds back what may be its beginning; a stop string itself is never given out.
 ///
-/// The first stop string is the one that is complete first, and of those the longest: how the text is cut into
-/// pieces makes no difference.
+/// The first stop string is the one that is complete first, and of those the longest: how the text
+/// is cut into pieces makes no difference.
 ///
 /// ```
 /// let mut stops = mmfree::StopStrings::new(vec!["\nQ:".into()])?;

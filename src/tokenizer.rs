@@ -1,8 +1,8 @@
 //! Text to token ids and back, and back one token at a time.
 //!
-//! The tokenizer is the checkpoint's own `tokenizer.json`, which the model file carries, run by the `tokenizers`
-//! library. What that library makes of a hostile file is contained here: an error or a panic of its own
-//! becomes an [`Error::Tokenizer`].
+//! The tokenizer is the checkpoint's own `tokenizer.json`, which the model file carries, run by the
+//! `tokenizers` library. What that library makes of a hostile file is contained here: an error or a
+//! panic of its own becomes an [`Error::Tokenizer`].
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,7 +18,8 @@ const REPLACEMENT: char = '\u{FFFD}';
 /// Tokens that a [`DecodeStream`] decodes together at most.
 const WINDOW: usize = 256;
 
-/// Tokens from which on its window may begin inside a run of byte tokens, if that is where a character ends.
+/// Tokens from which on its window may begin inside a run of byte tokens, if that is where a
+/// character ends.
 const RUN: usize = 128;
 
 /// Text to token ids and back.
@@ -40,8 +41,8 @@ impl fmt::Debug for Tokenizer {
 impl Tokenizer {
     /// The tokenizer in a model file, `None` where the file has none.
     ///
-    /// A prompt starts with the configuration's BOS token, unless the checkpoint's `tokenizer_config.json` says
-    /// `"add_bos_token": false`.
+    /// A prompt starts with the configuration's BOS token, unless the checkpoint's
+    /// `tokenizer_config.json` says `"add_bos_token": false`.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] where it cannot be read.
@@ -55,10 +56,11 @@ impl Tokenizer {
         Tokenizer::from_json(json, bos).map(Some)
     }
 
-    /// The tokenizer that a `tokenizer.json` describes. `bos` is the token that a prompt starts with, where the
-    /// file's own post-processor does not put one there.
+    /// The tokenizer that a `tokenizer.json` describes. `bos` is the token that a prompt starts
+    /// with, where the file's own post-processor does not put one there.
     ///
-    /// Truncation, padding and dropout that the file may ask for are left out: they are for training.
+    /// Truncation, padding and dropout that the file may ask for are left out: they are for
+    /// training.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] where it cannot be read.
@@ -79,8 +81,8 @@ impl Tokenizer {
         Ok(Tokenizer { inner, bos })
     }
 
-    /// The ids of a text; with `special`, also those that the file's post-processor adds (a BOS in front,
-    /// mostly).
+    /// The ids of a text; with `special`, also those that the file's post-processor adds (a BOS in
+    /// front, mostly).
     ///
     /// # Errors
     /// [`Error::Tokenizer`] where the library fails.
@@ -88,8 +90,9 @@ impl Tokenizer {
         contain(|| Ok(self.inner.encode_fast(text, special)?.get_ids().to_vec()))
     }
 
-    /// The ids that begin a sequence with this text: special tokens added, and exactly one BOS in front where the
-    /// model has one, even if the text spells another. An empty text gives the BOS alone.
+    /// The ids that begin a sequence with this text: special tokens added, and exactly one BOS in
+    /// front where the model has one, even if the text spells another. An empty text gives the BOS
+    /// alone.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
@@ -123,8 +126,9 @@ impl Tokenizer {
         DecodeStream { tokenizer: self, window: Vec::new(), done: 0, given: 0 }
     }
 
-    /// Decodes ids as they come, behind a sequence whose text is already known: what a prompt's continuation
-    /// reads like depends on the prompt (a space in front of a word, the rest of a character).
+    /// Decodes ids as they come, behind a sequence whose text is already known: what a prompt's
+    /// continuation reads like depends on the prompt (a space in front of a word, the rest of a
+    /// character).
     ///
     /// # Errors
     /// [`Error::Tokenizer`] where the library fails.
@@ -161,10 +165,11 @@ impl Tokenizer {
 
 /// Ids to text, one at a time: each token gives the text that is certain now.
 ///
-/// The pieces are those of decoding all ids so far after every token and giving out what is new, unless the text ends
-/// with U+FFFD, which may be a character whose other bytes are still to come. Only a window of the last tokens is
-/// decoded, so a token costs the same however long the text is. The window starts where what comes later
-/// cannot change what came before: not inside a run of byte tokens, unless that run is very long.
+/// The pieces are those of decoding all ids so far after every token and giving out what is new,
+/// unless the text ends with U+FFFD, which may be a character whose other bytes are still to come.
+/// Only a window of the last tokens is decoded, so a token costs the same however long the text is.
+/// The window starts where what comes later cannot change what came before: not inside a run of
+/// byte tokens, unless that run is very long.
 #[derive(Clone, Debug)]
 pub struct DecodeStream<'a> {
     tokenizer: &'a Tokenizer,
@@ -207,8 +212,9 @@ impl DecodeStream<'_> {
         Ok(piece)
     }
 
-    /// Forgets the tokens in front of the last piece, where that changes nothing. The last piece stays: decoders
-    /// treat the first token of a text in their own way (they strip its space), and this one has been given out.
+    /// Forgets the tokens in front of the last piece, where that changes nothing. The last piece
+    /// stays: decoders treat the first token of a text in their own way (they strip its space), and
+    /// this one has been given out.
     fn shrink(&mut self, full: bool) -> Result<()> {
         let kept = &self.window[self.done..];
         let inside_run = self.done > 0

@@ -357,7 +357,8 @@ fn bad_files_are_refused_with_the_reason() {
 
 #[test]
 fn a_tokenizer_that_makes_its_library_panic_is_one_line_of_error() {
-    // The last decoder strips spaces at the end as well, and underflows where there is nothing else.
+    // The last decoder strips spaces at the end as well, and underflows where there is nothing
+    // else.
     let mut bytes =
         std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo.mmfree")).unwrap();
     let find = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).position(|w| w == part);
@@ -407,7 +408,8 @@ mod signals {
         assert!(String::from_utf8_lossy(&output.stderr).contains("interrupted"));
     }
 
-    /// As above while the prompt is fed, which is when the signal is caught and nothing is printed yet.
+    /// As above while the prompt is fed, which is when the signal is caught and nothing is printed
+    /// yet.
     #[test]
     #[cfg(target_os = "linux")]
     fn ctrl_c_ends_a_long_prompt_too() {

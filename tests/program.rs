@@ -4,7 +4,8 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-/// A program of this package, to be run under the emulator that Cargo runs the tests under, if it does.
+/// A program of this package, to be run under the emulator that Cargo runs the tests under, if it
+/// does.
 pub fn command(program: &str) -> Command {
     let runner = std::env::var("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER")
         .ok()

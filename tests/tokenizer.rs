@@ -1,4 +1,5 @@
-//! The tokenizer against what the Hugging Face library gave, and the streaming decoder against its rule.
+//! The tokenizer against what the Hugging Face library gave, and the streaming decoder against its
+//! rule.
 
 use mmfree::packing::Packing;
 use mmfree::{Error, ModelFile, Tokenizer};

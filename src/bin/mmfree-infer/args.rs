@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 
 /// Writes text with a MatMul-free language model.
 ///
-/// The generated text goes to stdout as it is made, and nothing else does; everything else goes to stderr. On a terminal
-/// the prompt is shown in front of the text.
+/// The generated text goes to stdout as it is made, and nothing else does; everything else goes to
+/// stderr. On a terminal the prompt is shown in front of the text.
 #[derive(Debug, Parser)]
 #[command(
     name = "mmfree-infer",
@@ -62,8 +62,8 @@ pub struct ModelArgs {
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
 pub struct PromptArgs {
-    /// Prompt; `-` reads it from stdin, and so does none at all where stdin is not a terminal. An empty prompt
-    /// is the BOS token
+    /// Prompt; `-` reads it from stdin, and so does none at all where stdin is not a terminal. An
+    /// empty prompt is the BOS token
     #[arg(value_name = "PROMPT")]
     pub text: Option<String>,
 
@@ -124,7 +124,8 @@ pub struct GenerateArgs {
     pub load_state: Option<PathBuf>,
 }
 
-/// Defaults are those of the checkpoint's generation config; where it has none, the likeliest token is taken.
+/// Defaults are those of the checkpoint's generation config; where it has none, the likeliest token
+/// is taken.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArgs {
@@ -165,8 +166,8 @@ pub struct LogitsArgs {
     #[command(flatten)]
     pub input: InputArgs,
 
-    /// File to write: `ids` [tokens], `logits` [tokens, vocabulary], `state` [layers, width], `windows` where
-    /// the model has convolutions
+    /// File to write: `ids` [tokens], `logits` [tokens, vocabulary], `state` [layers, width],
+    /// `windows` where the model has convolutions
     #[arg(short, long, value_name = "OUT.safetensors")]
     pub output: PathBuf,
 
@@ -196,8 +197,8 @@ pub struct PerplexityArgs {
     #[arg(short, long, value_name = "FILE")]
     pub file: PathBuf,
 
-    /// Cut the text into windows of N tokens, a BOS in front of each counted in, every one predicted
-    /// on its own [default: one sequence]
+    /// Cut the text into windows of N tokens, a BOS in front of each counted in, every one
+    /// predicted on its own [default: one sequence]
     #[arg(long, value_name = "N", value_parser = context, allow_negative_numbers = true)]
     pub context: Option<usize>,
 

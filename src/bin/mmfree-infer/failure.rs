@@ -53,8 +53,8 @@ impl Failure {
     }
 }
 
-/// Runs the program; a panic, which is a bug, ends in one line like any other failure. Panics of libraries that
-/// `mmfree` contains and turns into errors are not shown.
+/// Runs the program; a panic, which is a bug, ends in one line like any other failure. Panics of
+/// libraries that `mmfree` contains and turns into errors are not shown.
 pub fn contain(run: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
     static LAST: Mutex<String> = Mutex::new(String::new());
     set_hook(Box::new(|info| {

@@ -85,7 +85,8 @@ fn seeded(options: SamplerOptions) -> SamplerOptions {
     SamplerOptions { seed: RandomState::new().build_hasher().finish() >> 32, ..options }
 }
 
-/// The options as given over those of the session: the checkpoint's defaults, or what it was saved with.
+/// The options as given over those of the session: the checkpoint's defaults, or what it was saved
+/// with.
 fn sampling(
     args: &SamplingArgs,
     defaults: &GenerationConfig,
@@ -143,8 +144,8 @@ impl<'a> Writer<'a> {
         Ok(Writer { text, streams, out: String::new(), at_line_start: false })
     }
 
-    /// Shows what a token adds to the text; `ends` where it is one that ends the text. True once a stop string
-    /// has come.
+    /// Shows what a token adds to the text; `ends` where it is one that ends the text. True once a
+    /// stop string has come.
     fn push(&mut self, id: u32, ends: bool) -> Result<bool, Failure> {
         let piece = match &mut self.text {
             Some(_) if ends => String::new(),
@@ -155,7 +156,8 @@ impl<'a> Writer<'a> {
         Ok(self.text.as_ref().is_some_and(|(_, stops)| stops.found()))
     }
 
-    /// Shows what was held back. With `more` to come from a saved session, incomplete characters are left to it.
+    /// Shows what was held back. With `more` to come from a saved session, incomplete characters
+    /// are left to it.
     fn finish(&mut self, more: bool) -> Result<(), Failure> {
         let rest = match &mut self.text {
             Some((_, stops)) if more => stops.finish(),

@@ -41,7 +41,8 @@ struct Info {
     threads: usize,
     /// Bytes of the file, mapped and shared between processes.
     file_bytes: u64,
-    /// Of them, those that every token reads; the rest is the embedding, of which it reads a row, and the tokenizer.
+    /// Of them, those that every token reads; the rest is the embedding, of which it reads a row,
+    /// and the tokenizer.
     weight_bytes: u64,
     /// Bytes of one sequence's state, whatever its length.
     state_bytes: u64,
@@ -117,7 +118,8 @@ impl Info {
     }
 }
 
-/// Bytes of the buffers: the float rows of the forward pass, the int8 rows and what the kernels prepare of them.
+/// Bytes of the buffers: the float rows of the forward pass, the int8 rows and what the kernels
+/// prepare of them.
 fn buffers(model: &Model, config: &Config) -> u64 {
     let (h, d, i) = (config.hidden_size, config.state_size, config.intermediate_size);
     let floats = 4 * (3 * h + 4 * d + i.max(d) + 2 * i);

@@ -46,8 +46,9 @@ pub fn run(args: &PerplexityArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The sequences to measure: one, or windows of `context` tokens that each begin with the BOS, if the model has one. Every
-/// token of the text is predicted once; without a BOS, the first of each window is not.
+/// The sequences to measure: one, or windows of `context` tokens that each begin with the BOS, if
+/// the model has one. Every token of the text is predicted once; without a BOS, the first of each
+/// window is not.
 fn windows(ids: &[u32], bos: Option<u32>, context: Option<usize>) -> Vec<Vec<u32>> {
     let Some(context) = context else { return vec![ids.to_vec()] };
     match bos {

@@ -13,8 +13,8 @@ pub enum Prompt {
 }
 
 impl Prompt {
-    /// Reads the prompt. Where none is given it is read from stdin, unless that is a terminal, or `resumes`: a
-    /// resumed session needs none, and its stdin may be a pipe that never ends.
+    /// Reads the prompt. Where none is given it is read from stdin, unless that is a terminal, or
+    /// `resumes`: a resumed session needs none, and its stdin may be a pipe that never ends.
     pub fn read(args: &PromptArgs, resumes: bool) -> Result<Prompt, Failure> {
         let stdin = Path::new("-");
         if let Some(ids) = &args.ids {
