@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mmfree::format::Config;
-use mmfree::kernels::Isa;
+use mmfree::kernels::{Family, Isa};
 use mmfree::packing::Packing;
 use mmfree::{Error, Model, ModelFile, Options, State, Step, Want};
 
@@ -94,17 +94,21 @@ fn a_batch_equals_each_sequence_alone() {
 }
 
 #[test]
-fn threads_instruction_sets_and_packings_change_no_bit() {
+fn threads_instruction_sets_kernels_and_packings_change_no_bit() {
     for (kind, config) in synthetic::kinds() {
         let ids = tokens(&config, 70, 3);
-        let reference =
-            load(&config, Packing::I2, &Options { threads: Some(1), isa: Some(Isa::Scalar) });
+        let reference = load(
+            &config,
+            Packing::I2,
+            &Options { threads: Some(1), isa: Some(Isa::Scalar), kernel: None },
+        );
         let mut state = reference.new_state();
         let expected = feed(&reference, &mut state, &ids);
         for packing in Packing::ALL {
             for isa in Isa::available() {
-                for threads in [1, 2, 5] {
-                    let options = Options { threads: Some(threads), isa: Some(isa) };
+                let dot = (isa != Isa::Scalar).then_some(Family::Dot);
+                for (threads, kernel) in [(1, None), (2, Some(Family::Add)), (5, dot)] {
+                    let options = Options { threads: Some(threads), isa: Some(isa), kernel };
                     let model = load(&config, packing, &options);
                     let mut got_state = model.new_state();
                     let got = feed(&model, &mut got_state, &ids);

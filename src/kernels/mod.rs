@@ -71,7 +71,7 @@ impl Isa {
 }
 
 /// How a kernel adds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
     /// Look-ups, adds, subtracts, shifts and masks: no multiply instruction in the inner loop.
     Add,
@@ -80,12 +80,20 @@ pub enum Family {
 }
 
 impl Family {
+    /// Both.
+    pub const ALL: [Family; 2] = [Family::Add, Family::Dot];
+
     /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Family::Add => "add",
             Family::Dot => "dot",
         }
+    }
+
+    /// The family of that name.
+    pub fn from_name(name: &str) -> Option<Family> {
+        Family::ALL.into_iter().find(|family| family.name() == name)
     }
 }
 
@@ -102,6 +110,11 @@ pub trait Kernel: Send + Sync {
 
     /// How it adds.
     fn family(&self) -> Family;
+
+    /// The number of rows of activations from which it is faster than those before it in the list of [`all`].
+    fn min_batch(&self) -> usize {
+        1
+    }
 
     /// Bytes of prepared input (look-up tables, say) for each row of `cols` activations; 0 where it reads the
     /// int8 values alone. A multiple of 64.
@@ -211,11 +224,18 @@ pub fn all() -> &'static [Box<dyn Kernel>] {
     })
 }
 
-/// The kernel for a packing under an instruction set: the fastest of that set, or of the next slower one that has
-/// a kernel for the packing.
-pub fn select(packing: Packing, isa: Isa) -> &'static dyn Kernel {
+/// The kernel for a packing, an instruction set and a number of rows of activations: the fastest of the set, or of the
+/// next slower one that has a kernel of the family asked for. `None` where there is none of that family.
+pub fn select(
+    packing: Packing,
+    isa: Isa,
+    family: Option<Family>,
+    batch: usize,
+) -> Option<&'static dyn Kernel> {
     let kernels = all().iter().map(|kernel| kernel.as_ref());
-    let best = kernels.filter(|k| k.packing() == packing && k.isa() <= isa).max_by_key(|k| k.isa());
-    // The list holds a scalar kernel of every packing; a test counts them.
-    best.unwrap_or(&scalar::T5Scalar)
+    // Of equals the last one counts, which in the list is the fastest.
+    kernels
+        .filter(|k| k.packing() == packing && k.isa() <= isa)
+        .filter(|k| family.is_none_or(|family| k.family() == family))
+        .max_by_key(|k| (k.isa(), k.min_batch() <= batch))
 }

@@ -438,6 +438,6 @@ fn each_row<T: Send>(
 /// `out = W q`, `[rows, linear.rows]`.
 fn apply(model: &Model, linear: &Linear, q: &mut Quantised, rows: usize, out: &mut Vec<f32>) {
     out.resize(rows * linear.rows, 0.0);
-    let kernel = model.kernel(linear.packing());
+    let kernel = model.kernel_for(linear.packing(), rows);
     linear::apply(linear, &model.file, kernel, model.ops, &model.pool, q, out);
 }

@@ -11,7 +11,7 @@ pub use state::State;
 
 use crate::error::{Error, Result};
 use crate::format::{Config, ModelFile};
-use crate::kernels::{self, FloatOps, Isa, Kernel};
+use crate::kernels::{self, Family, FloatOps, Isa, Kernel};
 use crate::ops;
 use crate::packing::Packing;
 use crate::threads::{Pool, default_threads};
@@ -26,6 +26,8 @@ pub struct Options {
     pub threads: Option<usize>,
     /// Instruction set; `None` takes the fastest that the CPU has.
     pub isa: Option<Isa>,
+    /// Kernel family; `None` takes the faster one for the shape at hand.
+    pub kernel: Option<Family>,
 }
 
 /// Which logits a [`Step`] gives.
@@ -61,6 +63,7 @@ pub struct Model {
     /// Lower bounds of the forget gates, `[layers, state_size]`; empty where the model has none.
     bounds: Vec<f32>,
     isa: Isa,
+    family: Option<Family>,
     ops: &'static dyn FloatOps,
     pool: Pool,
     workspace: Mutex<forward::Workspace>,
@@ -70,7 +73,7 @@ impl Model {
     /// Prepares a model to be run: picks the kernels, starts the threads.
     ///
     /// # Errors
-    /// [`Error::Option`] for 0 threads or more than [`MAX_THREADS`]; [`Error::Invalid`] for lower bounds that are no
+    /// [`Error::Option`] for 0 threads or more than [`MAX_THREADS`], or a kernel family that the instruction set has not; [`Error::Invalid`] for lower bounds that are no
     /// numbers.
     pub fn new(file: ModelFile, options: &Options) -> Result<Arc<Model>> {
         let threads = options.threads.unwrap_or_else(default_threads);
@@ -82,6 +85,11 @@ impl Model {
             Some(isa) => Isa::from_name(isa.name())?,
             None => Isa::from_name("auto")?,
         };
+        if Packing::ALL.iter().any(|&p| kernels::select(p, isa, options.kernel, 1).is_none()) {
+            let family = options.kernel.map_or("auto", Family::name);
+            let reason = format!("instruction set {} has no {family} kernels", isa.name());
+            return Err(Error::Option { name: "kernel", reason });
+        }
         let weights = weights::Weights::new(&file)?;
         let bounds = match file.floats("model.lower_bounds") {
             None => Vec::new(),
@@ -96,6 +104,7 @@ impl Model {
             weights,
             bounds,
             isa,
+            family: options.kernel,
             ops: kernels::float_ops(isa),
             pool: Pool::new(threads),
             workspace: Mutex::default(),
@@ -122,9 +131,14 @@ impl Model {
         self.isa
     }
 
-    /// The kernel in use for matrices of a packing.
+    /// The kernel in use for matrices of a packing and `batch` rows of activations: 1 where one sequence is decoded.
+    pub fn kernel_for(&self, packing: Packing, batch: usize) -> &'static dyn Kernel {
+        kernels::select(packing, self.isa, self.family, batch).expect("checked in new")
+    }
+
+    /// The kernel in use for matrices of a packing where one sequence is decoded.
     pub fn kernel(&self, packing: Packing) -> &'static dyn Kernel {
-        kernels::select(packing, self.isa)
+        self.kernel_for(packing, 1)
     }
 
     /// A new state: no token seen.

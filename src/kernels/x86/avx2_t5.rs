@@ -287,6 +287,10 @@ impl Kernel for T5Avx2Dot {
         Family::Dot
     }
 
+    fn min_batch(&self) -> usize {
+        4
+    }
+
     fn prepared_len(&self, cols: usize) -> usize {
         quads_len(cols)
     }

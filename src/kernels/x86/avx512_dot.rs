@@ -145,6 +145,10 @@ impl Kernel for T5Avx512Dot {
         Family::Dot
     }
 
+    fn min_batch(&self) -> usize {
+        16
+    }
+
     fn prepared_len(&self, cols: usize) -> usize {
         quads_len(cols)
     }
