@@ -57,6 +57,11 @@ pub struct ModelArgs {
     /// Instruction set: auto, or a name that `info` shows [default: MMFREE_ISA, else auto]
     #[arg(long, value_name = "NAME")]
     pub isa: Option<String>,
+
+    /// Kernels: add (additions only), dot (int8 dot products), or auto, the faster; makes no
+    /// difference to the text
+    #[arg(long, value_name = "FAMILY", value_parser = ["add", "dot", "auto"], default_value = "auto", hide_default_value = true, hide_possible_values = true)]
+    pub kernel: String,
 }
 
 #[derive(Debug, clap::Args)]

@@ -55,7 +55,10 @@ struct Info {
 struct Packed {
     matrices: usize,
     bytes: u64,
+    /// The kernel that decodes one sequence.
     kernel: &'static str,
+    /// The kernel for prompts and batches.
+    batch_kernel: &'static str,
     /// `add`: no multiply instruction; `dot`: int8 dot products.
     family: &'static str,
 }
@@ -70,6 +73,7 @@ impl Info {
             let kernel = model.kernel(matrix.packing());
             let packed = packings.entry(matrix.packing().name()).or_default();
             (packed.kernel, packed.family) = (kernel.name(), kernel.family().name());
+            packed.batch_kernel = model.kernel_for(matrix.packing(), CHUNK as usize).name();
             packed.matrices += 1;
             packed.bytes += matrix.bytes().len() as u64;
             packed_bytes += matrix.bytes().len() as u64;
@@ -172,11 +176,12 @@ impl fmt::Display for Info {
         for (name, packed) in &self.packings {
             writeln!(
                 f,
-                "packing     {name}: {} matrices, {}, kernel {} ({})",
+                "packing     {name}: {} matrices, {}, kernel {} ({}), for prompts {}",
                 packed.matrices,
                 bytes(packed.bytes),
                 packed.kernel,
-                packed.family
+                packed.family,
+                packed.batch_kernel
             )?;
         }
         writeln!(

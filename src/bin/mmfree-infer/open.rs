@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mmfree::kernels::Isa;
+use mmfree::kernels::{Family, Isa};
 use mmfree::{Model, ModelFile, Options, Tokenizer};
 
 use crate::args::ModelArgs;
@@ -20,7 +20,8 @@ pub struct Opened {
 impl Opened {
     pub fn new(args: &ModelArgs) -> Result<Opened, Failure> {
         let start = Instant::now();
-        let options = Options { threads: args.threads, isa: Some(isa(args)?) };
+        let kernel = Family::from_name(&args.kernel);
+        let options = Options { threads: args.threads, isa: Some(isa(args)?), kernel };
         let file = match &args.model {
             Some(path) => ModelFile::open(path)?,
             None => demo()?,

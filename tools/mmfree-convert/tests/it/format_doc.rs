@@ -19,6 +19,13 @@ fn snippet() -> String {
     code
 }
 
+/// `MMFREE_PYTHON`, or the virtual environment that the README's set-up makes, or the system's.
+fn python() -> String {
+    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/python/bin/python");
+    let venv = venv.is_file().then(|| venv.display().to_string());
+    std::env::var("MMFREE_PYTHON").ok().or(venv).unwrap_or_else(|| "python3".into())
+}
+
 /// Writes for each matrix its name and scale, then its trits, to be compared.
 const DRIVER: &str = r#"
 import sys
@@ -34,7 +41,7 @@ for number, (name, trits, scale) in enumerate(matrices(sys.argv[1])):
 
 #[test]
 fn the_documented_python_reads_both_packings() {
-    let python = std::env::var("MMFREE_PYTHON").unwrap_or_else(|_| "python3".into());
+    let python = python();
     let dir = temp_dir();
     let script = dir.path().join("snippet.py");
     std::fs::write(&script, snippet() + DRIVER).unwrap();
@@ -55,7 +62,7 @@ fn the_documented_python_reads_both_packings() {
             assert!(
                 run.status.success(),
                 "{}\nthis test needs numpy and safetensors: `pip install numpy safetensors`, or name a \
-                 Python that has them in MMFREE_PYTHON",
+                 Python that has them in MMFREE_PYTHON (the README makes one in target/python)",
                 stderr(&run)
             );
             compare(path, out.path());
