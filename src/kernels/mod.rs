@@ -9,6 +9,7 @@
 //! sound. To add a kernel: write the leaf, list it in [`all`].
 
 mod float;
+pub mod measure;
 pub mod scalar;
 mod t5;
 #[cfg(test)]

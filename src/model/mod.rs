@@ -141,6 +141,25 @@ impl Model {
         self.kernel_for(packing, 1)
     }
 
+    /// Bytes of the weights that a forward pass reads: packed matrices, norms, bounds; of the embedding, one row for
+    /// each token comes on top.
+    pub fn weight_bytes(&self) -> u64 {
+        let packed: usize = self
+            .file
+            .matrices()
+            .filter_map(|name| Some(self.file.matrix(name)?.0.bytes().len()))
+            .sum();
+        let specs = self.config().tensors();
+        let floats: usize =
+            specs.iter().filter_map(|s| Some(self.file.floats_span(&s.name)?.len())).sum();
+        (packed + floats) as u64
+    }
+
+    /// Bytes per second at which the model's threads read its file once, by plain loops: the bound of decoding.
+    pub fn read_bandwidth(&self) -> f64 {
+        kernels::measure::read_bandwidth(self.file.bytes(), &self.pool)
+    }
+
     /// A new state: no token seen.
     pub fn new_state(&self) -> State {
         State::new(self.file.config(), self.file.hash())

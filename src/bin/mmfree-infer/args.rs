@@ -42,6 +42,8 @@ pub enum Command {
     Perplexity(PerplexityArgs),
     /// Shows what a model is, how this machine runs it, and the memory it needs
     Info(InfoArgs),
+    /// Measures how fast a model runs here, beside what the machine's memory and cores allow
+    Bench(BenchArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -226,6 +228,49 @@ pub struct InfoArgs {
     pub json: bool,
 }
 
+#[derive(Debug, clap::Args)]
+pub struct BenchArgs {
+    /// Model file [default: the demo model]
+    #[arg(short, long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+
+    /// Prompt lengths to prefill, as 128,512; 0 for none
+    #[arg(short = 'p', long, value_name = "LIST", value_delimiter = ',', default_value = "512")]
+    pub prompt: Vec<usize>,
+
+    /// Numbers of tokens to decode; 0 for none
+    #[arg(short = 'n', long, value_name = "LIST", value_delimiter = ',', default_value = "128")]
+    pub tokens: Vec<usize>,
+
+    /// Numbers of sequences to decode together
+    #[arg(short = 'b', long, value_name = "LIST", value_delimiter = ',', value_parser = batch, default_value = "1")]
+    pub batch: Vec<usize>,
+
+    /// Numbers of threads [default: the physical cores]
+    #[arg(short, long, value_name = "LIST", value_delimiter = ',', value_parser = threads)]
+    pub threads: Vec<usize>,
+
+    /// Repetitions of each test
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), default_value_t = 5)]
+    pub repetitions: u32,
+
+    /// Instruction set, as without `bench`
+    #[arg(long, value_name = "NAME")]
+    pub isa: Option<String>,
+
+    /// Kernels, as without `bench`
+    #[arg(long, value_name = "FAMILY", value_parser = ["add", "dot", "auto"], default_value = "auto", hide_default_value = true)]
+    pub kernel: String,
+
+    /// Print JSON
+    #[arg(long, conflicts_with = "csv")]
+    pub json: bool,
+
+    /// Print comma-separated values
+    #[arg(long)]
+    pub csv: bool,
+}
+
 /// A list of token ids, not empty.
 #[derive(Clone, Debug)]
 pub struct Ids(pub Vec<u32>);
@@ -246,6 +291,10 @@ fn threads(text: &str) -> Result<usize, String> {
         Ok(threads) if (1..=mmfree::MAX_THREADS).contains(&threads) => Ok(threads),
         _ => Err(format!("must be 1 to {}", mmfree::MAX_THREADS)),
     }
+}
+
+fn batch(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| (1..=4096).contains(n)).ok_or_else(|| "must be 1 to 4096".into())
 }
 
 fn context(text: &str) -> Result<usize, String> {

@@ -1,6 +1,7 @@
 //! The command line: text from a model, and what one wants to know about it.
 
 mod args;
+mod bench;
 mod failure;
 mod generate;
 mod info;
@@ -33,5 +34,6 @@ fn run(args: Args) -> Result<(), Failure> {
         Some(Command::Logits(args)) => logits::run(&args),
         Some(Command::Perplexity(args)) => perplexity::run(&args),
         Some(Command::Info(args)) => info::run(&args),
+        Some(Command::Bench(args)) => bench::run(&args),
     }
 }
