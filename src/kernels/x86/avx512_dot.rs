@@ -11,7 +11,8 @@ use crate::packing::{Packing, STRIP, i2, t5};
 /// How far ahead of the loads the weights are asked for.
 const AHEAD: usize = 4096;
 
-/// Calls `$f::<T>($first, ...)` for balanced runs of at most 6 of `$batch` rows.
+/// Evaluates `$call` for runs of `$batch` rows, as equal as can be: `$first` is the first row of the run, the constant `$t`,
+/// at most `$most`, how many they are.
 macro_rules! in_runs {
     ($batch:expr, $most:literal, |$first:ident, $t:ident| $call:expr) => {{
         let runs = $batch.div_ceil($most);

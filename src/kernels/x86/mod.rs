@@ -5,6 +5,7 @@ mod avx2_i2;
 mod avx2_t5;
 mod avx512;
 mod avx512_dot;
+mod avx512_i2;
 mod avx512_t5;
 
 use super::Kernel;
@@ -17,6 +18,7 @@ pub(super) fn list(kernels: &mut Vec<Box<dyn Kernel>>) {
         kernels.push(Box::new(avx2_t5::T5Avx2Dot(avx2)));
     }
     if let Some(avx512) = avx512::Avx512::new() {
+        kernels.push(Box::new(avx512_i2::I2Avx512Add(avx512)));
         kernels.push(Box::new(avx512_dot::I2Avx512Dot(avx512)));
         kernels.push(Box::new(avx512_t5::T5Avx512Add(avx512)));
         kernels.push(Box::new(avx512_dot::T5Avx512Dot(avx512)));
