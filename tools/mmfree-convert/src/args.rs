@@ -27,7 +27,7 @@ pub struct Args {
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Checkpoint folder: config.json, safetensors weights, tokenizer.json
+    /// Checkpoint folder: config.json, safetensors or pickled weights, tokenizer.json
     #[arg(required = true, value_name = "FOLDER")]
     pub checkpoint: Option<PathBuf>,
 

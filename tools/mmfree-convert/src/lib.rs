@@ -26,6 +26,8 @@ mod write;
 use std::path::{Path, PathBuf};
 
 pub use checkpoint::Checkpoint;
+#[doc(hidden)]
+pub use checkpoint::read_weights;
 pub use embedding::EmbeddingType;
 pub use error::{Error, Result};
 pub use options::{Embed, Options, Pack};

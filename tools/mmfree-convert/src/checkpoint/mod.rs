@@ -1,7 +1,11 @@
 //! A checkpoint folder as the Hub has it: `config.json`, weights, tokenizer.
 
+mod files;
+mod pickle;
 mod safetensors;
+mod unpickle;
 mod weights;
+mod zip;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -70,7 +74,7 @@ impl Checkpoint {
             .map_err(|e| Error::invalid(&folder.join(CONFIG), e))?;
 
         let tokenizer = open_tokenizer(&folder.join("tokenizer.json"))?;
-        let weights = open_weights(folder)?;
+        let weights = files::open(folder)?;
         let notes = check_tensors(folder, &config, &weights)?;
         Ok(Checkpoint { config, files, tokenizer, weights, notes })
     }
@@ -113,26 +117,6 @@ fn open_tokenizer(path: &Path) -> Result<Option<Mapping>> {
     let map = Mapping::open(path)?;
     json::check(&map).map_err(|e| Error::invalid(path, e))?;
     Ok(Some(map))
-}
-
-/// Finds the weights in a folder: the kinds of files in the order in which other tools look for
-/// them.
-fn open_weights(folder: &Path) -> Result<Weights> {
-    let there = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
-    if let Some(path) = there("model.safetensors") {
-        return Ok(safetensors::open_single(&path)?);
-    }
-    if let Some(path) = there("model.safetensors.index.json") {
-        return Ok(safetensors::open_sharded(folder, &path)?);
-    }
-    for name in ["pytorch_model.bin", "pytorch_model.bin.index.json"] {
-        if let Some(path) = there(name) {
-            let reason = "pickled weights cannot be read yet; save the model as safetensors";
-            return Err(Error::invalid(&path, reason).into());
-        }
-    }
-    let reason = "has no weights: neither model.safetensors nor model.safetensors.index.json";
-    Err(Error::invalid(folder, reason).into())
 }
 
 /// Holds the tensors against the configuration; gives notes on those that have no place in the
@@ -224,6 +208,21 @@ impl Source for Checkpoint {
             None => Ok(()),
         }
     }
+}
+
+/// Reads a weights file of one kind or the other and drops what it finds: for fuzzing.
+#[doc(hidden)]
+pub fn read_weights(bytes: &[u8], pickled: bool) -> mmfree::Result<()> {
+    let read = if pickled { pickle::tensors } else { safetensors::tensors };
+    for stored in read(Path::new("fuzz"), bytes, 0)?.into_values() {
+        // A span that is not in the file would panic here.
+        let len = bytes[stored.span].len();
+        let count: usize = stored.shape.iter().product();
+        if let Ok(float) = stored.float {
+            assert_eq!(count * crate::floats::type_size(float), len);
+        }
+    }
+    Ok(())
 }
 
 impl Checkpoint {

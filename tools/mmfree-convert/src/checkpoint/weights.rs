@@ -31,10 +31,14 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Adds a file; gives its number.
-    pub fn add_file(&mut self, path: PathBuf, map: Mapping) -> usize {
+    /// How many files there are: the number of the next.
+    pub fn file_count(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Adds a file.
+    pub fn add_file(&mut self, path: PathBuf, map: Mapping) {
         self.files.push((path, map));
-        self.files.len() - 1
     }
 
     /// Adds a tensor, or replaces the one of that name.

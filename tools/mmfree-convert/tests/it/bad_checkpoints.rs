@@ -26,9 +26,9 @@ fn rejects_a_folder_without_a_checkpoint() {
     copy.fails(&["is no checkpoint: it has no config.json"]);
     let copy = Copy::of(SINGLE);
     std::fs::remove_file(copy.path().join(WEIGHTS)).unwrap();
-    copy.fails(&["neither model.safetensors nor"]);
+    copy.fails(&["has no weights: none of model.safetensors"]);
     copy.write("pytorch_model.bin", "x");
-    copy.fails(&["pytorch_model.bin", "pickled"]);
+    copy.fails(&["pytorch_model.bin", "no zip file"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use mmfree_convert::{Options, Summary, convert};
 use tempfile::TempDir;
 
-/// The golden cases that can be converted: all but the pickled ones.
+/// The golden cases whose weights are in safetensors: all but the pickled one.
 pub fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/goldens");
     let mut cases: Vec<PathBuf> =

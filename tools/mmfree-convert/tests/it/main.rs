@@ -6,4 +6,5 @@ mod cli;
 mod common;
 mod conversion;
 mod format_doc;
+mod pickled;
 mod synthesize;

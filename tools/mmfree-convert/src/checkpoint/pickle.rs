@@ -1,0 +1,125 @@
+//! Weights as `torch.save` writes them: a zip of a pickle and of the tensors' bytes.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use mmfree::Error;
+
+use super::unpickle::{self, Tensor};
+use super::weights::Stored;
+use super::zip::{self, Archive};
+use crate::text::clip;
+
+/// The first bytes of a file of torch before 1.6: a pickled magic number.
+const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46";
+
+/// The most dimensions of a tensor.
+const MAX_DIMENSIONS: usize = 8;
+
+/// The tensors in the bytes of a file, which is number `file` of the checkpoint.
+///
+/// # Errors
+/// Another kind of file, a damaged one, or one whose pickle makes more than tensors; the entry,
+/// opcode or tensor is named.
+pub fn tensors(path: &Path, bytes: &[u8], file: usize) -> mmfree::Result<HashMap<String, Stored>> {
+    read(bytes, file).map_err(|reason| Error::invalid(path, reason))
+}
+
+fn read(bytes: &[u8], file: usize) -> Result<HashMap<String, Stored>, String> {
+    if bytes.starts_with(LEGACY) {
+        return Err(
+            "was written by torch before 1.6, in a format that is not read; load it with a newer \
+                    torch and save it again"
+                .into(),
+        );
+    }
+    if !bytes.starts_with(zip::MAGIC) {
+        return Err("is no zip file, as torch.save writes it".into());
+    }
+    let archive = Archive::read(bytes).map_err(|e| format!("is a damaged zip file: {e}"))?;
+    let pickles: Vec<&str> = archive.names().filter(|name| name.ends_with("/data.pkl")).collect();
+    let [pickle] = pickles[..] else {
+        let count = pickles.len();
+        return Err(format!(
+            "has {count} entries called data.pkl, must have one, as torch.save writes it"
+        ));
+    };
+    let folder = pickle.strip_suffix("data.pkl").unwrap_or_default();
+    // Without this entry, the order of the machine that wrote it: little-endian in practice.
+    if let Some(span) = archive.find(&format!("{folder}byteorder"))?
+        && bytes[span.clone()] != *b"little"
+    {
+        let order = clip(&String::from_utf8_lossy(&bytes[span]));
+        return Err(format!("its byte order is {order}, must be little"));
+    }
+    let span = archive.find(pickle)?.unwrap_or_default();
+    let tensors = unpickle::unpickle(&bytes[span]).map_err(|e| format!("data.pkl: {e}"))?;
+    let mut out = HashMap::new();
+    for (name, tensor) in tensors {
+        let stored = place(&archive, folder, &tensor, file)
+            .map_err(|e| format!("tensor {}: {e}", clip(&name)))?;
+        out.insert(name.as_ref().to_owned(), stored);
+    }
+    Ok(out)
+}
+
+/// Where a tensor lies in the file.
+fn place(
+    archive: &Archive<'_>,
+    folder: &str,
+    tensor: &Tensor,
+    file: usize,
+) -> Result<Stored, String> {
+    let (storage, shape) = (&tensor.storage, &tensor.shape);
+    if shape.len() > MAX_DIMENSIONS || tensor.strides.len() != shape.len() {
+        return Err(format!(
+            "has {} dimensions and {} strides, must have as many of both, at most {MAX_DIMENSIONS}",
+            shape.len(),
+            tensor.strides.len()
+        ));
+    }
+    let too_large = || format!("its shape {shape:?} is too large");
+    let count = shape.iter().try_fold(1u64, |count, &size| count.checked_mul(size));
+    let count = count.ok_or_else(too_large)?;
+    let mut expected = 1u64;
+    for (&size, &stride) in shape.iter().zip(&tensor.strides).rev() {
+        // A dimension with one index has no step.
+        if size > 1 && stride != expected && count > 0 {
+            return Err(format!(
+                "is not stored row by row: shape {shape:?}, strides {:?}; make it contiguous and \
+                 save it again",
+                tensor.strides
+            ));
+        }
+        expected = expected.checked_mul(size.max(1)).ok_or_else(too_large)?;
+    }
+    let name = format!("{folder}data/{}", storage.key);
+    let span = archive.find(&name)?;
+    let span = span.ok_or_else(|| format!("entry {} is missing", clip(&name)))?;
+    if storage.len.checked_mul(storage.size) != Some(span.len() as u64) {
+        return Err(format!(
+            "entry {} has {} bytes, must hold {} values of {} bytes",
+            clip(&name),
+            span.len(),
+            storage.len,
+            storage.size
+        ));
+    }
+    let end = tensor.offset.checked_add(count).filter(|&end| end <= storage.len);
+    let end = end.ok_or_else(|| {
+        format!(
+            "has {count} values from number {} on, but entry {} holds {}",
+            tensor.offset,
+            clip(&name),
+            storage.len
+        )
+    })?;
+    // All of these are at most the length of the file.
+    let at = |value: u64| span.start + (value * storage.size) as usize;
+    Ok(Stored {
+        file,
+        float: storage.element.map_err(str::to_owned),
+        shape: shape.iter().map(|&size| size as usize).collect(),
+        span: at(tensor.offset)..at(end),
+    })
+}
