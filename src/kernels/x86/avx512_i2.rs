@@ -57,7 +57,7 @@ impl Kernel for I2Avx512Add {
 const fn words(which: usize, code: usize) -> __mmask32 {
     let (mut mask, mut w) = (0, 0);
     while w < 32 {
-        if w % 16 >> (2 * which) & 3 == code {
+        if ((w % 16) >> (2 * which)) & 3 == code {
             mask |= 1 << w;
         }
         w += 1;

@@ -12,6 +12,9 @@ use super::{pickle, safetensors};
 use crate::json;
 use crate::text::clip;
 
+/// Finds the tensors in a file's bytes; the number is the file's.
+type Reader = fn(&Path, &[u8], usize) -> Result<HashMap<String, Stored>>;
+
 /// A kind of files that weights come in.
 struct Kind {
     /// The name of a single file.
@@ -19,7 +22,7 @@ struct Kind {
     /// The name of the index of several.
     index: &'static str,
     /// Gives the tensors in the bytes of the file at a path, which is to have that number.
-    read: fn(&Path, &[u8], usize) -> Result<HashMap<String, Stored>>,
+    read: Reader,
 }
 
 /// The kinds in the order in which other tools look for them.
