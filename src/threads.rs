@@ -35,6 +35,8 @@ struct Worker {
 #[derive(Default)]
 struct Line<T>(T);
 
+// Falling asleep and waking are told apart by a write on one side and a read of the other's on both sides, all SeqCst.
+// These writes are swaps: the same instruction on x86, and QEMU lets a later load of emulated ARM overtake a store.
 type Task<'a> = dyn Fn(usize) + Sync + 'a;
 
 #[derive(Clone, Copy)]
@@ -124,7 +126,7 @@ impl Shared {
             return;
         }
         let mut guard = lock(&self.caller_lock);
-        self.caller_sleeps.store(true, Ordering::SeqCst);
+        self.caller_sleeps.swap(true, Ordering::SeqCst);
         while !done() {
             guard = self.caller_wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
@@ -137,7 +139,7 @@ impl Shared {
         loop {
             if !spin_until(self.spin, wanted) {
                 // SeqCst with `unclaimed`: either this thread sees the tasks, or the caller sees the flag.
-                sleep.store(true, Ordering::SeqCst);
+                sleep.swap(true, Ordering::SeqCst);
                 while !wanted() {
                     std::thread::park();
                 }
@@ -227,7 +229,7 @@ impl Pool {
         // so nobody reads `run`, and `turn` keeps other writers out.
         unsafe { *shared.run.get() = Run { task, tasks } };
         shared.unfinished.0.store(tasks, Ordering::Relaxed);
-        shared.unclaimed.0.store(tasks, Ordering::SeqCst);
+        shared.unclaimed.0.swap(tasks, Ordering::SeqCst);
         for worker in self.workers.iter().take(tasks - 1) {
             if worker.sleep.0.load(Ordering::SeqCst) {
                 worker.unpark();
