@@ -8,10 +8,15 @@
 //! where the CPU has the instructions (`new() -> Option<Self>`), so holding one is the proof that running it is
 //! sound. To add a kernel: write the leaf, list it in [`all`].
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod float;
 pub mod measure;
 pub mod scalar;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod t5;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod t5_split;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
@@ -34,11 +39,15 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512 F, BW, VL, VBMI and VNNI: Ice Lake, Zen 4 and later. With less it is [`Isa::Avx2`].
     Avx512,
+    /// 64-bit ARM, every CPU: Raspberry Pi 3, 4, Zero 2.
+    Neon,
+    /// 64-bit ARM with the dot products of ARMv8.2 (`dotprod`): Raspberry Pi 5.
+    NeonDot,
 }
 
 impl Isa {
     /// Every instruction set, on this architecture or not, slowest first.
-    pub const ALL: [Isa; 3] = [Isa::Scalar, Isa::Avx2, Isa::Avx512];
+    pub const ALL: [Isa; 5] = [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Neon, Isa::NeonDot];
 
     /// The name on the command line and in `MMFREE_ISA`.
     pub fn name(self) -> &'static str {
@@ -46,6 +55,8 @@ impl Isa {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Neon => "neon",
+            Isa::NeonDot => "neondot",
         }
     }
 
@@ -221,6 +232,8 @@ pub fn all() -> &'static [Box<dyn Kernel>] {
             vec![Box::new(scalar::I2Scalar), Box::new(scalar::T5Scalar)];
         #[cfg(target_arch = "x86_64")]
         x86::list(&mut kernels);
+        #[cfg(target_arch = "aarch64")]
+        aarch64::list(&mut kernels);
         kernels
     })
 }

@@ -18,7 +18,7 @@ impl Avx2 {
 /// Bytes of a quad of columns of a strip: for each of 64 rows, the codes of four columns.
 pub(super) const QUAD_BYTES: usize = 4 * STRIP;
 
-/// Quads whose products an int16 lane can add up: each adds two, of a code of at most 3 and an activation of at most
+/// Quads whose products an int16 lane can add up: each adds two products, of a code of at most 3 and an activation of at most
 /// 128 in magnitude.
 pub(super) const TILE_QUADS: usize = 40;
 const _: () = assert!(TILE_QUADS * 2 * 3 * 128 <= i16::MAX as usize);
