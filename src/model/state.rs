@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::format::{Config, Mapping, ShortConv, write_tensors};
+use crate::format::{Config, HeaderError, Mapping, ShortConv, read_header, write_tensors};
 
 const FORMAT: &str = "mmfree-state";
 const VERSION: &str = "1";
@@ -127,8 +127,14 @@ impl State {
     ) -> Result<(State, BTreeMap<String, String>, Vec<u32>)> {
         let invalid = |reason: String| Error::invalid(path, reason);
         let bytes = Mapping::open(path)?;
-        let (header_len, header) = safetensors::SafeTensors::read_metadata(&bytes)
-            .map_err(|e| invalid(format!("not a saved state, or a damaged one: {e}")))?;
+        let (data_start, header) = read_header(&bytes).map_err(|error| {
+            invalid(match error {
+                HeaderError::Short(reason) => reason,
+                HeaderError::Invalid(reason) => {
+                    format!("not a saved state, or a damaged one: {reason}")
+                }
+            })
+        })?;
         let metadata: BTreeMap<String, String> =
             header.metadata().clone().unwrap_or_default().into_iter().collect();
         let get = |key: &str| metadata.get(key).map_or("", String::as_str);
@@ -162,7 +168,7 @@ impl State {
                     &format!("{shape:?}"),
                 ));
             }
-            let data = &bytes[header_len + 8..][info.data_offsets.0..info.data_offsets.1];
+            let data = &bytes[data_start..][info.data_offsets.0..info.data_offsets.1];
             let floats: Vec<f32> = data
                 .chunks_exact(4)
                 .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
@@ -188,7 +194,7 @@ impl State {
         state.data[..split].copy_from_slice(&recurrence);
         state.data[split..].copy_from_slice(&windows);
         let ids = match header.info("ids") {
-            Some(info) if info.dtype == safetensors::Dtype::U32 => bytes[header_len + 8..]
+            Some(info) if info.dtype == safetensors::Dtype::U32 => bytes[data_start..]
                 [info.data_offsets.0..info.data_offsets.1]
                 .chunks_exact(4)
                 .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))

@@ -52,6 +52,16 @@ fn run(args: Args) -> Result<(), Failure> {
             let contents = mmfree_convert::inspect::inspect(&file)?;
             if json { print_json(&contents) } else { print(&format!("{contents}")) }
         }
+        Some(Command::Verify { file, json }) => {
+            let found = mmfree_convert::verify::verify(&file)?;
+            if json {
+                print_json(&found)?
+            } else {
+                print(&format!("{found}"))?
+            }
+            found.into_result()?;
+            Ok(())
+        }
         Some(Command::Synthesize { size, seed, output }) => {
             let path = match &output.output {
                 Some(path) => path.clone(),

@@ -1,9 +1,9 @@
 //! A checkpoint folder as the Hub has it: `config.json`, weights, tokenizer.
 
 mod files;
-mod pickle;
-mod safetensors;
-mod unpickle;
+pub(crate) mod pickle;
+pub(crate) mod safetensors;
+pub(crate) mod unpickle;
 mod weights;
 mod zip;
 
@@ -25,7 +25,8 @@ const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
 
 /// The small files that a model file carries along, where the checkpoint has them.
-const FILES: [&str; 4] = [CONFIG, GENERATION, "tokenizer_config.json", "special_tokens_map.json"];
+pub(crate) const FILES: [&str; 4] =
+    [CONFIG, GENERATION, "tokenizer_config.json", "special_tokens_map.json"];
 
 const EMBEDDING: &str = "model.embeddings.weight";
 const HEAD: &str = "lm_head.weight";
@@ -208,21 +209,6 @@ impl Source for Checkpoint {
             None => Ok(()),
         }
     }
-}
-
-/// Reads a weights file of one kind or the other and drops what it finds: for fuzzing.
-#[doc(hidden)]
-pub fn read_weights(bytes: &[u8], pickled: bool) -> mmfree::Result<()> {
-    let read = if pickled { pickle::tensors } else { safetensors::tensors };
-    for stored in read(Path::new("fuzz"), bytes, 0)?.into_values() {
-        // A span that is not in the file would panic here.
-        let len = bytes[stored.span].len();
-        let count: usize = stored.shape.iter().product();
-        if let Ok(float) = stored.float {
-            assert_eq!(count * crate::floats::type_size(float), len);
-        }
-    }
-    Ok(())
 }
 
 impl Checkpoint {

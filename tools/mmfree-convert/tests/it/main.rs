@@ -7,4 +7,7 @@ mod common;
 mod conversion;
 mod format_doc;
 mod pickled;
+mod repack;
 mod synthesize;
+mod torch;
+mod verify;
