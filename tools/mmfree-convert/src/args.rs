@@ -62,6 +62,19 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Turns a model file back into a checkpoint that the original code loads
+    Unpack {
+        /// The model file
+        file: PathBuf,
+
+        /// Folder to make
+        #[arg(short, long, value_name = "FOLDER")]
+        output: PathBuf,
+
+        /// Show nothing but errors
+        #[arg(long)]
+        quiet: bool,
+    },
     /// Checks every byte of a model file against its checksums, and says what is damaged
     Verify {
         /// The model file

@@ -24,6 +24,8 @@ mod summary;
 mod synthesize;
 mod ternary;
 pub mod text;
+mod unpack;
+mod unpacked;
 pub mod verify;
 mod write;
 
@@ -37,6 +39,7 @@ pub use progress::Report;
 pub use source::{Source, TritMatrix};
 pub use summary::{Sizes, Summary};
 pub use synthesize::{Size, synthesize};
+pub use unpack::unpack;
 pub use write::write_model;
 
 /// Converts the checkpoint in the folder `input`, or packs the model file `input` anew, to a model

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use args::{Args, Command};
 use clap::Parser;
-use mmfree_convert::{Error, Summary};
+use mmfree_convert::{Error, Options, Report, Summary};
 
 fn main() -> ExitCode {
     mmfree::format::end_on_lost_mapping();
@@ -51,6 +51,12 @@ fn run(args: Args) -> Result<(), Failure> {
         Some(Command::Inspect { file, json }) => {
             let contents = mmfree_convert::inspect::inspect(&file)?;
             if json { print_json(&contents) } else { print(&format!("{contents}")) }
+        }
+        Some(Command::Unpack { file, output, quiet }) => {
+            let report = if quiet { Report::Silent } else { Report::Visible };
+            let options = Options { report, cancel: Some(cancel()), ..Options::default() };
+            mmfree_convert::unpack(&file, &output, &options)?;
+            if quiet { Ok(()) } else { print(&format!("{}\n", output.display())) }
         }
         Some(Command::Verify { file, json }) => {
             let found = mmfree_convert::verify::verify(&file)?;

@@ -63,7 +63,7 @@ impl Source for Packed {
         let Embedding::Int8 { data, scales } = self.file.embedding() else { return None };
         let width = self.file.config().hidden_size;
         let ints = &self.file.bytes()[data.clone()][first * width..][..count * width];
-        Some((ints.into(), &self.file.floats_at(scales)[first..][..count]))
+        Some((ints.into(), self.file.floats_at(scales)[first..][..count].into()))
     }
 
     fn files(&self) -> &BTreeMap<String, String> {

@@ -51,7 +51,7 @@ pub trait Source: Sync {
 }
 
 /// Rows of int8 as bytes, and the scale of each row.
-pub type Int8Rows<'a> = (Cow<'a, [u8]>, &'a [f32]);
+pub type Int8Rows<'a> = (Cow<'a, [u8]>, Cow<'a, [f32]>);
 
 /// A ternary matrix, read row by row.
 pub trait TritMatrix: Sync {
