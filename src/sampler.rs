@@ -111,7 +111,7 @@ impl Sampler {
         }
         if let Some(id) = logits.iter().position(|logit| !logit.is_finite()) {
             let place = format!("the logit of token {id}");
-            return Err(Error::NonFinite { place, position: position as usize });
+            return Err(Error::NonFinite { place, position });
         }
         self.logits.clear();
         // Adding 0 makes a negative zero a positive one: they are a tie.
