@@ -1,15 +1,16 @@
-//! `t5` by look-ups of 16 entries (`vpshufb`, `tbl`): a byte's value is split by nine, into a part of
-//! three trits and a part of two.
+//! `t5` by look-ups of 16 entries (`vpshufb`, `tbl`): a byte's value is split by nine, into a part
+//! of three trits and a part of two.
 //!
-//! Let `x` be the low seven bits, 0..=121, and `x + 4 = 9 h + l` with `l` in 0..=8 and `h` in 0..=13: then the upper
-//! three trits are those of `h` and the lower two those of `l - 4`. `l` comes from two look-ups, `x + 4 mod 9` being a sum of
-//! what the two nibbles of `x` leave, less nine if need be; and instead of `h`, `x - l = 9 h - 4` indexes: its low four
-//! bits differ for all `h` from 0 to 14, and for `h = 0` it is negative.
+//! Let `x` be the low seven bits, 0..=121, and `x + 4 = 9 h + l` with `l` in 0..=8 and `h` in
+//! 0..=13: then the upper three trits are those of `h` and the lower two those of `l - 4`. `l`
+//! comes from two look-ups, `x + 4 mod 9` being a sum of what the two nibbles of `x` leave, less
+//! nine if need be; and instead of `h`, `x - l = 9 h - 4` indexes: its low four bits differ for all
+//! `h` from 0 to 14, and for `h = 0` it is negative.
 
 use crate::packing::t5;
 
-/// Bytes of the tables of a group: the low bytes of the sums of two trits by `l` and of three trits by `x - l`, then
-/// the high bytes of both.
+/// Bytes of the tables of a group: the low bytes of the sums of two trits by `l` and of three trits
+/// by `x - l`, then the high bytes of both.
 pub(super) const TABLES: usize = 64;
 
 /// `(n * step + add) mod 9` of each `n`.
@@ -56,9 +57,10 @@ pub(super) static HIGH: [[i8; 16]; 3] = {
     table
 };
 
-/// The signs with which the five activations of a group enter each entry, of the table by `l` and of the one by
-/// `x - l`. Kernels let `x` be 122 at most, for all bytes that no packer writes: `h = 14` and `l = 0`. The entry of `h = 14`
-/// undoes that of `l = 0`, so that these bytes count nothing.
+/// The signs with which the five activations of a group enter each entry, of the table by `l` and
+/// of the one by `x - l`. Kernels let `x` be 122 at most, for all bytes that no packer writes: `h =
+/// 14` and `l = 0`. The entry of `h = 14` undoes that of `l = 0`, so that these bytes count
+/// nothing.
 pub(super) static SIGNS: [[[i8; 16]; 2]; t5::GROUP] = {
     let mut signs = [
         [LOW[0], [0; 16]],

@@ -19,13 +19,14 @@ impl DotProd {
     }
 }
 
-/// Adds to each int32 lane of `acc` four codes times the four activations of lane `LANE` of `q`. The intrinsic,
-/// `vdotq_laneq_s32`, is not stable yet.
+/// Adds to each int32 lane of `acc` four codes times the four activations of lane `LANE` of `q`.
+/// The intrinsic, `vdotq_laneq_s32`, is not stable yet.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 fn sdot<const LANE: usize>(acc: int32x4_t, codes: int8x16_t, q: int8x16_t) -> int32x4_t {
     let mut sum = acc;
-    // SAFETY: the function's features include the instruction, which reads and writes these registers only.
+    // SAFETY: the function's features include the instruction, which reads and writes these
+    // registers only.
     unsafe {
         asm!(
             "sdot {sum:v}.4s, {codes:v}.16b, {q:v}.4b[{lane}]",

@@ -1,5 +1,5 @@
-//! Kernels for 64-bit ARM. Every such CPU that Rust's targets stand for has NEON, so only what goes beyond it needs a
-//! proof.
+//! Kernels for 64-bit ARM. Every such CPU that Rust's targets stand for has NEON, so only what goes
+//! beyond it needs a proof.
 
 mod dotprod;
 mod neon_i2;
@@ -43,7 +43,8 @@ fn load_i8(values: &[i8; 16]) -> int8x16_t {
 #[target_feature(enable = "neon")]
 fn add_to(out: &mut [i32; 4], value: int32x4_t) {
     let out = out.as_mut_ptr();
-    // SAFETY: the reference is to four int32 that may be read and written; neither access needs alignment.
+    // SAFETY: the reference is to four int32 that may be read and written; neither access needs
+    // alignment.
     unsafe { vst1q_s32(out, vaddq_s32(vld1q_s32(out), value)) }
 }
 

@@ -6,8 +6,8 @@ use super::{add_to, codes, load, load_i8};
 use crate::kernels::{Family, Isa, Job, Kernel, stride};
 use crate::packing::{Packing, STRIP, i2};
 
-/// Groups whose products an int16 lane can add up: each adds four products, of a code of at most 3 and an activation of at
-/// most 128 in magnitude.
+/// Groups whose products an int16 lane can add up: each adds four products, of a code of at most 3
+/// and an activation of at most 128 in magnitude.
 const GROUPS: usize = 21;
 const _: () = assert!(GROUPS * 4 * 3 * 128 <= i16::MAX as usize);
 
@@ -69,7 +69,8 @@ fn compute(job: &Job<'_>, out: &mut [i32]) {
     }
 }
 
-/// Adds the sums of some groups of a strip for `T` rows of activations; those of row `t` start at `out[t * out_stride]`.
+/// Adds the sums of some groups of a strip for `T` rows of activations; those of row `t` start at
+/// `out[t * out_stride]`.
 #[inline]
 #[target_feature(enable = "neon")]
 fn add_rows<const T: usize>(
@@ -84,7 +85,8 @@ fn add_rows<const T: usize>(
         let mut acc = [[[vdupq_n_s16(0); 2]; REGISTERS]; T];
         for (g, bytes) in groups.iter().enumerate() {
             let bytes = bytes.as_chunks::<PART>().0[part].as_chunks::<16>().0;
-            // Four neighbouring activations in every 32-bit lane, for each of the four columns of a code.
+            // Four neighbouring activations in every 32-bit lane, for each of the four columns of a
+            // code.
             let q = q.map(|q| {
                 let q = vreinterpretq_s32_s8(load_i8(&q[g]));
                 [

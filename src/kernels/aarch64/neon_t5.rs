@@ -1,5 +1,6 @@
-//! `t5` on any NEON with additions only, by look-ups of 16 entries: see [`t5_split`](crate::kernels::t5_split). On the
-//! small cores `tbl` of one register is so much faster than of four that more of them win.
+//! `t5` on any NEON with additions only, by look-ups of 16 entries: see
+//! [`t5_split`](crate::kernels::t5_split). On the small cores `tbl` of one register is so much
+//! faster than of four that more of them win.
 
 use std::arch::aarch64::*;
 
@@ -123,7 +124,8 @@ fn compute(job: &Job<'_>, out: &mut [i32]) {
 #[inline]
 #[target_feature(enable = "neon")]
 fn add_strip(bytes: &[u8], stride: usize, tables: &[[u8; TABLES]], out: &mut [i32; STRIP]) {
-    // An entry is a sum of five activations of at most 127 in magnitude, one more where it is negated by `!x`.
+    // An entry is a sum of five activations of at most 127 in magnitude, one more where it is
+    // negated by `!x`.
     const { assert!(t5::PANEL * (t5::GROUP * 127 + 1) <= i16::MAX as usize) };
     assert!(tables.len() <= t5::PANEL);
     let mut acc = [[vdupq_n_s16(0); 2]; 4];

@@ -1,4 +1,5 @@
-//! `t5` for batches on any NEON: a tile of bytes is decoded to codes (trit + 1) once, and used for every row.
+//! `t5` for batches on any NEON: a tile of bytes is decoded to codes (trit + 1) once, and used for
+//! every row.
 
 use std::arch::aarch64::*;
 
@@ -12,8 +13,8 @@ use crate::packing::{Packing, STRIP, t5};
 /// Group-quads that are decoded at a time: 1280 bytes each.
 const TILE: usize = 8;
 
-// What an int16 lane adds up in a tile: for each quad two products, of a code of at most 2 and an activation of at most
-// 128 in magnitude.
+// What an int16 lane adds up in a tile: for each quad two products, of a code of at most 2 and an
+// activation of at most 128 in magnitude.
 const _: () = assert!(TILE * t5::GROUP * 2 * 2 * 128 <= i16::MAX as usize);
 
 /// The decoded codes of a group-quad: for each of the five trits of a byte and four rows, 16 codes.
@@ -73,8 +74,8 @@ fn compute(job: &Job<'_>, out: &mut [i32]) {
     });
 }
 
-/// Computes a job tile by tile: `add_tile(tile, q, out, out_stride)` adds the sums of a strip and a tile for the rows
-/// `q`, those of row `b` at `out[b * out_stride]`.
+/// Computes a job tile by tile: `add_tile(tile, q, out, out_stride)` adds the sums of a strip and a
+/// tile for the rows `q`, those of row `b` at `out[b * out_stride]`.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn dot(
@@ -180,7 +181,8 @@ fn decode(groups: [&[u8; STRIP]; 4], decoded: &mut Decoded) {
                 // -t is !t + 1.
                 let signed = vsubq_s8(veorq_s8(trits, negative), negative);
                 let codes = vaddq_s8(signed, vdupq_n_s8(1));
-                // SAFETY: 16 writable bytes behind a unique reference; the store needs no alignment.
+                // SAFETY: 16 writable bytes behind a unique reference; the store needs no
+                // alignment.
                 unsafe { vst1q_s8(quad[4 * part + i].as_mut_ptr(), codes) };
             }
         }

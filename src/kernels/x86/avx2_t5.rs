@@ -1,4 +1,5 @@
-//! `t5` on AVX2, where a look-up (`vpshufb`) has 16 entries: see [`t5_split`](crate::kernels::t5_split).
+//! `t5` on AVX2, where a look-up (`vpshufb`) has 16 entries: see
+//! [`t5_split`](crate::kernels::t5_split).
 
 use std::arch::x86_64::*;
 
@@ -98,7 +99,8 @@ fn prepare_tables(q: &[i8], out: &mut [u8]) {
     }
 }
 
-/// The int16 sums of a strip: as `unpack` leaves them, rows 0-7 and 16-23, then 8-15 and 24-31, of each 32.
+/// The int16 sums of a strip: as `unpack` leaves them, rows 0-7 and 16-23, then 8-15 and 24-31, of
+/// each 32.
 type Lanes = [[__m256i; 2]; 2];
 
 #[target_feature(enable = "avx2")]
