@@ -17,6 +17,7 @@ use mmfree_convert::{Embed, EmbeddingType, Options, Pack, Report, Size};
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "Examples:\n  \
+        mmfree-convert ridger/MMfreeLM-370M            downloads it from the Hub first\n  \
         mmfree-convert MMfreeLM-370M                   writes ./MMfreeLM-370M.mmfree\n  \
         mmfree-convert MMfreeLM-370M -o m.mmfree --embed i8\n  \
         mmfree-convert synthesize --size 2.7b          random weights at a real size\n  \
@@ -29,10 +30,14 @@ pub struct Args {
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Checkpoint folder (config.json, safetensors or pickled weights, tokenizer.json), or a model
-    /// file to pack anew
+    /// Checkpoint folder (config.json, safetensors or pickled weights, tokenizer.json), a Hub id as
+    /// organisation/name, or a model file to pack anew
     #[arg(required = true, value_name = "CHECKPOINT")]
     pub checkpoint: Option<PathBuf>,
+
+    /// Branch, tag or commit of a Hub id [default: main]
+    #[arg(long, value_name = "REVISION")]
+    pub revision: Option<String>,
 
     #[command(flatten)]
     pub output: OutputArgs,

@@ -13,6 +13,8 @@ mod floats;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod hash;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod inspect;
 mod json;
 mod options;
@@ -84,4 +86,17 @@ pub fn default_output(folder: &Path) -> Result<PathBuf> {
     })?;
     name.push(".mmfree");
     Ok(PathBuf::from(name))
+}
+
+/// Whether `text` has the form of a Hub id, `organisation/name`.
+pub fn is_hub_id(text: &str) -> bool {
+    let part = |part: &str| {
+        !part.is_empty()
+            && part.len() <= 96
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+            && !part.starts_with(['.', '-'])
+            && !part.contains("..")
+            && !part.contains("--")
+    };
+    text.split_once('/').is_some_and(|(organisation, name)| part(organisation) && part(name))
 }

@@ -3,6 +3,7 @@
 mod args;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -84,9 +85,31 @@ fn run(args: Args) -> Result<(), Failure> {
                 None => mmfree_convert::default_output(&folder)?,
             };
             let options = output.options(cancel());
+            let folder = fetched(folder, args.revision.as_deref(), &options)?;
             let summary = mmfree_convert::convert(&folder, &path, &options)?;
             finish(&summary, &output)
         }
+    }
+}
+
+/// The folder of a Hub id that is no path; any other path as it is.
+fn fetched(path: PathBuf, revision: Option<&str>, options: &Options) -> Result<PathBuf, Error> {
+    let id = path.to_str().filter(|text| mmfree_convert::is_hub_id(text) && !path.exists());
+    match (id, revision) {
+        #[cfg(feature = "hub")]
+        (Some(id), _) => mmfree_convert::hub::fetch(id, revision.unwrap_or("main"), options),
+        #[cfg(not(feature = "hub"))]
+        (Some(id), _) => {
+            let _ = options;
+            let reason =
+                "there is no such folder, and this build cannot download from the Hub".into();
+            Err(Error::Hub { id: id.to_owned(), reason })
+        }
+        (None, Some(_)) => {
+            let path = path.display();
+            Err(Error::Option(format!("--revision is for a Hub id, which {path} is not")))
+        }
+        (None, None) => Ok(path),
     }
 }
 

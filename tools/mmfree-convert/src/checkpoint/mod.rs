@@ -23,6 +23,8 @@ use crate::source::{Int8Rows, Source, TritMatrix};
 use crate::ternary::{Ternarised, not_finite};
 use crate::text::clip;
 use crate::unpacked::Unpacked;
+#[cfg(feature = "hub")]
+pub(crate) use files::KINDS;
 use weights::{Stored, Weights};
 
 pub(crate) const CONFIG: &str = "config.json";

@@ -6,6 +6,8 @@ mod cli;
 mod common;
 mod conversion;
 mod format_doc;
+#[cfg(feature = "hub")]
+mod hub;
 mod killed;
 mod pickled;
 mod repack;
