@@ -10,8 +10,8 @@ const MAX_LEN: u64 = 100_000_000;
 /// Why a header cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderError {
-    /// The file ends before its last tensor does: how long it is, how long it should be, and the first tensor that is
-    /// not all there.
+    /// The file ends before its last tensor does: how long it is, how long it should be, and the
+    /// first tensor that is not all there.
     Short(String),
     /// It is no safetensors file, or a damaged one.
     Invalid(String),
@@ -25,8 +25,8 @@ impl fmt::Display for HeaderError {
     }
 }
 
-/// Reads the header of a safetensors file; gives the offset at which its data begin, and the header. Every tensor of it
-/// lies in the file, one behind the other without holes, to the last byte.
+/// Reads the header of a safetensors file; gives the offset at which its data begin, and the
+/// header. Every tensor of it lies in the file, one behind the other without holes, to the last byte.
 ///
 /// # Errors
 /// [`HeaderError`].
@@ -47,7 +47,8 @@ pub fn read_header(bytes: &[u8]) -> Result<(usize, Metadata), HeaderError> {
     // Checks that tensors follow each other and that each has the size of its type and shape.
     let header: Metadata = serde_json::from_str(json)
         .map_err(|e| HeaderError::Invalid(format!("its header is not valid: {e}")))?;
-    // The library's own check of the end adds without a look at overflow (0.8): tensors of 2^61 bytes pass it.
+    // The library's own check of the end adds without a look at overflow (0.8): tensors of 2^61
+    // bytes pass it.
     let available = rest.len() - len;
     if header.data_len() > available {
         let tensors = header.tensors();

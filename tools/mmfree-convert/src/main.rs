@@ -3,13 +3,15 @@
 mod args;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use args::{Args, Command};
 use clap::Parser;
+#[cfg(feature = "hub")]
+use mmfree::format::AtomicFile;
 use mmfree_convert::{Error, Options, Report, Summary};
 
 fn main() -> ExitCode {
@@ -85,7 +87,7 @@ fn run(args: Args) -> Result<(), Failure> {
                 None => mmfree_convert::default_output(&folder)?,
             };
             let options = output.options(cancel());
-            let folder = fetched(folder, args.revision.as_deref(), &options)?;
+            let folder = fetched(folder, args.revision.as_deref(), &path, &options)?;
             let summary = mmfree_convert::convert(&folder, &path, &options)?;
             finish(&summary, &output)
         }
@@ -93,14 +95,23 @@ fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// The folder of a Hub id that is no path; any other path as it is.
-fn fetched(path: PathBuf, revision: Option<&str>, options: &Options) -> Result<PathBuf, Error> {
+fn fetched(
+    path: PathBuf,
+    revision: Option<&str>,
+    output: &Path,
+    options: &Options,
+) -> Result<PathBuf, Error> {
     let id = path.to_str().filter(|text| mmfree_convert::is_hub_id(text) && !path.exists());
     match (id, revision) {
         #[cfg(feature = "hub")]
-        (Some(id), _) => mmfree_convert::hub::fetch(id, revision.unwrap_or("main"), options),
+        (Some(id), _) => {
+            // An output that cannot be written is better known before the download.
+            drop(AtomicFile::create(output, options.force)?);
+            mmfree_convert::hub::fetch(id, revision.unwrap_or("main"), options)
+        }
         #[cfg(not(feature = "hub"))]
         (Some(id), _) => {
-            let _ = options;
+            let _ = (output, options);
             let reason =
                 "there is no such folder, and this build cannot download from the Hub".into();
             Err(Error::Hub { id: id.to_owned(), reason })

@@ -206,6 +206,11 @@ fn downloads_into_the_cache_that_other_tools_share() {
     assert!(names(&cache.join("blobs")).iter().all(|name| !name.contains("incomplete")));
     assert_eq!(server.requests().iter().filter(|r| r.starts_with("GET /cdn/")).count(), 1);
 
+    // An output that is there already ends it before anything is asked for.
+    let mut command = converter();
+    command.arg("org/name").env("HF_HOME", home.path()).current_dir(home.path());
+    assert_fails(&command.output().unwrap(), &["name.mmfree", "exists already"]);
+
     // Again: only asked whether there is a new commit. Offline: not even that.
     works(&mut server.command(home.path()));
     assert_eq!(server.requests().len(), 1);
