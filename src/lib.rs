@@ -52,7 +52,7 @@ mod tokenizer;
 
 pub use error::{Error, Result};
 pub use format::{Config, ModelFile};
-pub use generation::GenerationConfig;
+pub use generation::{GenerationConfig, GenerationFault};
 pub use model::{MAX_THREADS, Model, Options, State, Step, Want};
 pub use sampler::{Sampler, SamplerOptions};
 pub use session::{Generate, Limits, Session, StopReason};

@@ -48,7 +48,11 @@ impl SamplerOptions {
         self.temperature == 0.0
     }
 
-    fn validate(&self) -> Result<()> {
+    /// Checks every option against its range.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for the first that is out of it.
+    pub fn validate(&self) -> Result<()> {
         let check = |name: &'static str, value: f32, good: bool, range: &str| {
             if good {
                 return Ok(());

@@ -19,7 +19,7 @@ const CHUNK: u64 = 64;
 
 pub fn run(args: &InfoArgs) -> Result<(), Failure> {
     let opened = Opened::new(&args.model)?;
-    let info = Info::new(&opened)?;
+    let info = Info::new(&opened);
     if args.json { report::print_json(&info) } else { report::print(&info.to_string()) }
 }
 
@@ -35,6 +35,9 @@ struct Info {
     bits_per_weight: f64,
     embedding_type: &'static str,
     tokenizer: bool,
+    /// Why it cannot be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokenizer_fault: Option<String>,
     sampling_default: String,
     isa: &'static str,
     isas_available: Vec<&'static str>,
@@ -64,7 +67,7 @@ struct Packed {
 }
 
 impl Info {
-    fn new(opened: &Opened) -> Result<Info, Failure> {
+    fn new(opened: &Opened) -> Info {
         let (model, file) = (&opened.model, opened.model.file());
         let config = file.config().clone();
         let mut packings: BTreeMap<&'static str, Packed> = BTreeMap::new();
@@ -91,8 +94,11 @@ impl Info {
             .filter_map(|spec| file.floats_span(&spec.name))
             .map(|span| span.len())
             .sum();
-        let defaults = GenerationConfig::from_file(file)?.defaults();
-        let sampling_default = if defaults.is_greedy() {
+        let (defaults, faults) = GenerationConfig::from_file_lenient(file);
+        let defaults = defaults.defaults();
+        let sampling_default = if let Some(fault) = faults.first() {
+            format!("cannot be used: generation_config.json: {fault}")
+        } else if defaults.is_greedy() {
             "greedy".to_owned()
         } else {
             format!(
@@ -100,7 +106,7 @@ impl Info {
                 defaults.temperature, defaults.top_k, defaults.top_p, defaults.min_p
             )
         };
-        Ok(Info {
+        Info {
             file: file.path().display().to_string(),
             architecture: mmfree::format::ARCHITECTURE,
             hash: file.hash().to_owned(),
@@ -108,7 +114,8 @@ impl Info {
             packings,
             bits_per_weight: 8.0 * packed_bytes as f64 / ternary_parameters as f64,
             embedding_type,
-            tokenizer: opened.tokenizer.is_some(),
+            tokenizer: file.tokenizer_json().is_some(),
+            tokenizer_fault: opened.try_tokenizer().err().map(str::to_owned),
             sampling_default,
             isa: model.isa().name(),
             isas_available: Isa::available().iter().map(|isa| isa.name()).collect(),
@@ -118,7 +125,7 @@ impl Info {
             state_bytes: 4 * config.state_len() as u64,
             buffer_bytes: buffers(model, &config),
             config,
-        })
+        }
     }
 }
 
@@ -162,7 +169,11 @@ impl fmt::Display for Info {
         let bounds = if config.lower_bounds { "lower bounds" } else { "no lower bounds" };
         let tied = if config.tie_word_embeddings { "tied" } else { "not tied" };
         writeln!(f, "            {bounds}, {conv}, head {tied} to the embedding")?;
-        let tokenizer = if self.tokenizer { "in the file" } else { "none: runs from --ids" };
+        let tokenizer = match &self.tokenizer_fault {
+            Some(fault) => &format!("cannot be used, so it runs from --ids: {fault}"),
+            None if self.tokenizer => "in the file",
+            None => "none: runs from --ids",
+        };
         writeln!(f, "tokenizer   {tokenizer}")?;
         writeln!(f, "sampling    {}", self.sampling_default)?;
         writeln!(f, "hash        {}", self.hash)?;
