@@ -6,6 +6,12 @@ use mmfree::format::{ARCHITECTURE, ShortConv};
 use crate::json::Object;
 use crate::text::clip;
 
+/// The keys of the tokens that begin and end a sequence.
+const TOKENS: [&str; 2] = ["bos_token_id", "eos_token_id"];
+
+/// V where the configuration does not give it.
+const VOCAB_SIZE: usize = 32000;
+
 /// The configuration that `config.json` states, absent keys filled in with the defaults of the
 /// original code.
 ///
@@ -57,11 +63,15 @@ pub fn parse(config: &Object, generation: Option<&Object>) -> Result<Config, Str
             shared: config.switch("share_conv_kernel", true)?,
         }),
     };
-    let vocab_size = config.whole("vocab_size", 32000)?;
+    let vocab_size = config.whole("vocab_size", VOCAB_SIZE)?;
     let token_ids = |key: &str, default: u32| {
         match generation {
             Some(generation) if generation.get(key).is_some() => generation.token_ids(key),
-            _ if config.has(key) => config.token_ids(key),
+            _ if config.has(key) => {
+                let ids = config.token_ids(key)?;
+                check_ids(key, &ids, vocab_size)?;
+                Ok(ids)
+            }
             // A default that the vocabulary has no room for is none.
             _ => Ok(vec![default].into_iter().filter(|&id| (id as usize) < vocab_size).collect()),
         }
@@ -81,8 +91,35 @@ pub fn parse(config: &Object, generation: Option<&Object>) -> Result<Config, Str
         bos_token_id: bos.first().copied(),
         eos_token_ids: token_ids("eos_token_id", 2)?,
     };
-    config.validate()?;
+    config.validate().map_err(|reason| with_own_keys(&reason))?;
     Ok(config)
+}
+
+/// Checks the tokens that `generation` names against the vocabulary of the configuration `config`.
+///
+/// # Errors
+/// The key, what it is, and what it must be.
+pub fn check_tokens(generation: &Object, config: &Object) -> Result<(), String> {
+    let vocab_size = config.whole("vocab_size", VOCAB_SIZE).unwrap_or(usize::MAX);
+    for key in TOKENS {
+        check_ids(key, &generation.token_ids(key)?, vocab_size)?;
+    }
+    Ok(())
+}
+
+fn check_ids(key: &str, ids: &[u32], vocab_size: usize) -> Result<(), String> {
+    match ids.iter().find(|&&id| id as usize >= vocab_size) {
+        Some(id) => Err(format!("{key} is {id}, must be below vocab_size {vocab_size}")),
+        None => Ok(()),
+    }
+}
+
+/// A message about fields of [`Config`] in the words of `config.json`, where they differ.
+fn with_own_keys(reason: &str) -> String {
+    reason
+        .replace("num_layers", "num_hidden_layers")
+        .replace("state_size", "hidden_size * expand_ratio")
+        .replace("short_conv.size", "conv_size")
 }
 
 /// I where the configuration does not give it: two thirds of H times the ratio, rounded up to a
@@ -146,16 +183,25 @@ mod tests {
             (r#"{"model_type": "hgrn_bit", "hidden_size": -5}"#, "hidden_size is -5"),
             (r#"{"model_type": "hgrn_bit", "hidden_size": 1e30}"#, "hidden_size is 1e+30"),
             (r#"{"model_type": "hgrn_bit", "hidden_size": 18446744073709551615}"#, "hidden_size"),
-            (r#"{"model_type": "hgrn_bit", "num_hidden_layers": 0}"#, "num_layers is 0"),
+            (
+                r#"{"model_type": "hgrn_bit", "num_hidden_layers": 0}"#,
+                "num_hidden_layers is 0, must be",
+            ),
             (r#"{"model_type": "hgrn_bit", "num_heads": 3}"#, "not divisible"),
             (r#"{"model_type": "hgrn_bit", "hidden_ratio": 1e300}"#, "intermediate_size"),
             (
                 r#"{"model_type": "hgrn_bit", "expand_ratio": -1, "use_lower_bound": false}"#,
-                "state_size",
+                "hidden_size * expand_ratio is 0, must be 1",
             ),
             (r#"{"model_type": "hgrn_bit", "rms_norm_eps": 1e300}"#, "rms_norm_eps"),
-            (r#"{"model_type": "hgrn_bit", "eos_token_id": 32000}"#, "32000"),
-            (r#"{"model_type": "hgrn_bit", "use_short_conv": true, "conv_size": 0}"#, "size is 0"),
+            (
+                r#"{"model_type": "hgrn_bit", "eos_token_id": 32000}"#,
+                "eos_token_id is 32000, must be below",
+            ),
+            (
+                r#"{"model_type": "hgrn_bit", "use_short_conv": true, "conv_size": 0}"#,
+                "conv_size is 0, must be 1",
+            ),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");

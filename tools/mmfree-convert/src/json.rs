@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
+use std::marker::PhantomData;
 use std::path::Path;
 
 use mmfree::Error;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::text::clip;
@@ -21,11 +23,11 @@ const MAX_LEN: u64 = 16 << 20;
 /// # Errors
 /// A file that cannot be read, is larger than 16 MiB or is not UTF-8.
 pub fn read_text(path: &Path) -> mmfree::Result<Option<String>> {
-    match std::fs::metadata(path) {
-        Ok(meta) if meta.is_file() => {}
-        Ok(_) => return Err(Error::invalid(path, "is not a regular file")),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io("cannot open", path)(error)),
+    if !is_there(path)? {
+        return Ok(None);
+    }
+    if !std::fs::metadata(path).map_err(Error::io("cannot open", path))?.is_file() {
+        return Err(Error::invalid(path, "is not a regular file"));
     }
     let file = File::open(path).map_err(Error::io("cannot open", path))?;
     let mut bytes = Vec::new();
@@ -35,6 +37,22 @@ pub fn read_text(path: &Path) -> mmfree::Result<Option<String>> {
     }
     let text = String::from_utf8(bytes).map_err(|_| Error::invalid(path, "is not UTF-8 text"))?;
     Ok(Some(text))
+}
+
+/// Whether there is a file, or anything else, at `path`.
+///
+/// # Errors
+/// A link that leads nowhere: it was meant to be a file, and must not count as none.
+pub fn is_there(path: &Path) -> mmfree::Result<bool> {
+    match (std::fs::metadata(path), std::fs::read_link(path)) {
+        (Ok(_), _) => Ok(true),
+        (Err(error), Ok(target)) if error.kind() == std::io::ErrorKind::NotFound => {
+            let target = clip(&target.display().to_string());
+            Err(Error::invalid(path, format!("is a link to {target}, which is missing")))
+        }
+        (Err(error), _) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        (Err(error), _) => Err(Error::io("cannot open", path)(error)),
+    }
 }
 
 /// Checks that `bytes` are JSON in UTF-8, without keeping any of it.
@@ -48,8 +66,12 @@ pub fn check(bytes: &[u8]) -> Result<(), String> {
 }
 
 /// A JSON object, each key once.
+#[derive(Debug, Default, Deserialize)]
+pub struct Object(Unique<Value>);
+
+/// The entries of a JSON object, each key once.
 #[derive(Debug, Default)]
-pub struct Object(BTreeMap<String, Value>);
+pub struct Unique<V>(pub BTreeMap<String, V>);
 
 impl Object {
     /// Parses an object.
@@ -62,12 +84,12 @@ impl Object {
 
     /// The value of `key`; `None` where it is absent or null.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.0.get(key).filter(|value| !value.is_null())
+        self.0.0.get(key).filter(|value| !value.is_null())
     }
 
     /// Whether `key` stands there, be it as null.
     pub fn has(&self, key: &str) -> bool {
-        self.0.contains_key(key)
+        self.0.0.contains_key(key)
     }
 
     /// A whole number, or `default` where it is absent or null.
@@ -126,20 +148,20 @@ fn wrong(key: &str, value: &Value, right: &str) -> String {
     format!("{key} is {}, must be {right}", clip(&value.to_string()))
 }
 
-impl<'de> Deserialize<'de> for Object {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object, D::Error> {
-        struct Entries;
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Unique<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Unique<V>, D::Error> {
+        struct Entries<V>(PhantomData<V>);
 
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Object;
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Entries<V> {
+            type Value = Unique<V>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unique<V>, A::Error> {
                 let mut entries = BTreeMap::new();
-                while let Some((key, value)) = map.next_entry::<String, Value>()? {
+                while let Some((key, value)) = map.next_entry::<String, V>()? {
                     // Which of the two is meant cannot be known.
                     if entries.contains_key(&key) {
                         let message = format!("the key {key} stands there twice");
@@ -147,11 +169,11 @@ impl<'de> Deserialize<'de> for Object {
                     }
                     entries.insert(key, value);
                 }
-                Ok(Object(entries))
+                Ok(Unique(entries))
             }
         }
 
-        deserializer.deserialize_map(Entries)
+        deserializer.deserialize_map(Entries(PhantomData))
     }
 }
 

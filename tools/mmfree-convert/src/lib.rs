@@ -33,6 +33,8 @@ mod write;
 
 use std::path::{Path, PathBuf};
 
+use mmfree::format::AtomicFile;
+
 pub use checkpoint::Checkpoint;
 pub use embedding::EmbeddingType;
 pub use error::{Error, Result};
@@ -52,12 +54,14 @@ pub use write::write_model;
 /// What is wrong with the checkpoint, naming the file and the tensor; an output that exists or
 /// cannot be written.
 pub fn convert(input: &Path, output: &Path, options: &Options) -> Result<Summary> {
+    // An output that cannot be written is found before anything is read; dropped, it leaves nothing.
+    drop(AtomicFile::create(output, options.force)?);
     if std::fs::metadata(input).is_ok_and(|meta| meta.is_file()) {
         return write_model(&repack::Packed::open(input)?, output, options);
     }
     let checkpoint = Checkpoint::open(input)?;
     if checkpoint.reads_from(output) {
-        let reason = "holds the weights that are to be converted";
+        let reason = "is a file of the checkpoint that is to be converted; name another output";
         return Err(mmfree::Error::invalid(output, reason).into());
     }
     let mut summary = write_model(&checkpoint, output, options)?;

@@ -3,10 +3,11 @@
 mod args;
 
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use args::{Args, Command};
 use clap::Parser;
@@ -17,7 +18,7 @@ use mmfree_convert::{Error, Options, Report, Summary};
 fn main() -> ExitCode {
     mmfree::format::end_on_lost_mapping();
     let args = Args::parse();
-    match run(args) {
+    match contain(|| run(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Convert(Error::Cancelled)) => {
             say(&format!("error: {}", Error::Cancelled));
@@ -36,6 +37,21 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs the program; a panic, which is a bug, ends in one line like any other failure. Panics of the
+/// tokenizers library, which are contained and turned into errors, are not shown.
+fn contain(run: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    static LAST: Mutex<String> = Mutex::new(String::new());
+    set_hook(Box::new(|info| {
+        let text = info.to_string().replace('\n', " ");
+        *LAST.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }));
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+        let last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        let message = format!("a bug in mmfree-convert, please report it: {last}");
+        Err(Failure::Convert(Error::Option(message)))
+    })
 }
 
 enum Failure {

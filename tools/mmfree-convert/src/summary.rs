@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -13,6 +13,7 @@ use crate::text;
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
     /// The file.
+    #[serde(serialize_with = "lossy")]
     pub output: PathBuf,
     /// Its packing.
     pub packing: &'static str,
@@ -57,6 +58,11 @@ pub struct Sizes {
     pub tokenizer: u64,
     /// All of it.
     pub file: u64,
+}
+
+/// JSON is UTF-8, which a path need not be.
+fn lossy<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
 
 impl Summary {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::weights::{Stored, Weights};
 use super::{pickle, safetensors};
-use crate::json;
+use crate::json::{self, Unique};
 use crate::text::clip;
 
 /// Finds the tensors in a file's bytes; the number is the file's.
@@ -39,6 +39,11 @@ pub(crate) const KINDS: [Kind; 2] = [
     },
 ];
 
+/// Names of the files that weights, and what tells of them, may be in.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().flat_map(|kind| [kind.single, kind.index])
+}
+
 /// Opens the weights in a folder.
 ///
 /// # Errors
@@ -47,18 +52,18 @@ pub(crate) const KINDS: [Kind; 2] = [
 pub fn open(folder: &Path) -> Result<Weights> {
     for kind in &KINDS {
         let (single, index) = (folder.join(kind.single), folder.join(kind.index));
-        if single.exists() {
+        if json::is_there(&single)? {
             let mut weights = Weights::default();
             for (name, stored) in open_file(&single, kind, &mut weights)? {
                 weights.add(name, stored);
             }
             return Ok(weights);
         }
-        if index.exists() {
+        if json::is_there(&index)? {
             return open_sharded(folder, &index, kind);
         }
     }
-    let names: Vec<&str> = KINDS.iter().flat_map(|kind| [kind.single, kind.index]).collect();
+    let names: Vec<&str> = names().collect();
     Err(Error::invalid(folder, format!("has no weights: none of {}", names.join(", "))))
 }
 
@@ -74,7 +79,7 @@ fn open_file(path: &Path, kind: &Kind, weights: &mut Weights) -> Result<HashMap<
 #[derive(Deserialize)]
 struct Index {
     /// For each tensor the name of its shard.
-    weight_map: BTreeMap<String, String>,
+    weight_map: Unique<String>,
 }
 
 /// Opens the weights in the shards that the index at `index_path` names, files of `folder`.
@@ -83,20 +88,23 @@ fn open_sharded(folder: &Path, index_path: &Path, kind: &Kind) -> Result<Weights
     let text = json::read_text(index_path)?.ok_or_else(|| invalid("missing".into()))?;
     let index: Index = serde_json::from_str(&text)
         .map_err(|e| invalid(format!("is not valid: {}", clip(&e.to_string()))))?;
-    let names: BTreeSet<&str> = index.weight_map.values().map(String::as_str).collect();
+    let names: BTreeSet<&str> = index.weight_map.0.values().map(String::as_str).collect();
     let mut weights = Weights::default();
     let mut shards = BTreeMap::new();
     for name in names {
         let path = shard_path(folder, name).ok_or_else(|| {
-            invalid(format!("names the shard {}, must be a file of the same folder", clip(name)))
+            invalid(format!(
+                "names the shard \"{}\", must be a file of the same folder",
+                clip(name)
+            ))
         })?;
-        if !path.exists() {
+        if !json::is_there(&path)? {
             let reason = format!("the shard {} that it names is missing", clip(name));
             return Err(invalid(reason));
         }
         shards.insert(name, open_file(&path, kind, &mut weights)?);
     }
-    for (tensor, shard) in &index.weight_map {
+    for (tensor, shard) in &index.weight_map.0 {
         let stored = shards.get_mut(shard.as_str()).and_then(|tensors| tensors.remove(tensor));
         let Some(stored) = stored else {
             let other = shards.iter().find(|(_, tensors)| tensors.contains_key(tensor));
@@ -112,8 +120,11 @@ fn open_sharded(folder: &Path, index_path: &Path, kind: &Kind) -> Result<Weights
     Ok(weights)
 }
 
-/// The path of a shard; `None` for a name that leads out of the folder.
+/// The path of a shard; `None` for a name that leads out of the folder, or that no file can have.
 fn shard_path(folder: &Path, name: &str) -> Option<PathBuf> {
+    if name.contains('\0') {
+        return None;
+    }
     let mut components = Path::new(name).components();
     match (components.next(), components.next()) {
         (Some(Component::Normal(file)), None) => Some(folder.join(file)),

@@ -8,10 +8,10 @@ mod weights;
 mod zip;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mmfree::format::{FloatType, Mapping, TensorSpec};
-use mmfree::{Config, Error};
+use mmfree::{Config, Error, GenerationConfig, Tokenizer};
 
 use crate::config;
 use crate::embedding::EmbeddingType;
@@ -29,6 +29,7 @@ use weights::{Stored, Weights};
 
 pub(crate) const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
+const TOKENIZER: &str = "tokenizer.json";
 
 /// The small files that a model file carries along, where the checkpoint has them.
 pub(crate) const FILES: [&str; 4] =
@@ -40,6 +41,7 @@ const HEAD: &str = "lm_head.weight";
 /// An open checkpoint: everything but the values of its weights has been checked.
 #[derive(Debug)]
 pub struct Checkpoint {
+    folder: PathBuf,
     config: Config,
     files: BTreeMap<String, String>,
     tokenizer: Option<Mapping>,
@@ -76,7 +78,8 @@ impl Checkpoint {
         }
         // The config first: it says most about what kind of folder this is.
         let mut config = parse_config(folder, &files)?;
-        let tokenizer = open_tokenizer(&folder.join("tokenizer.json"))?;
+        let mut notes = Vec::new();
+        let tokenizer = open_tokenizer(&folder.join(TOKENIZER), &config, &mut notes)?;
         let weights = files::open(folder)?;
         let unpacked = match weights.first_file() {
             Some((path, bytes)) => Unpacked::read(bytes).map_err(|e| Error::invalid(path, e))?,
@@ -86,13 +89,15 @@ impl Checkpoint {
             files.insert(CONFIG.to_owned(), unpacked.config.clone());
             config = parse_config(folder, &files)?;
         }
+        let folder = folder.to_owned();
         let mut checkpoint =
-            Checkpoint { config, files, tokenizer, weights, unpacked, notes: Vec::new() };
-        checkpoint.notes = checkpoint.check_tensors(folder)?;
+            Checkpoint { folder, config, files, tokenizer, weights, unpacked, notes };
+        let left_out = checkpoint.check_tensors(&checkpoint.folder)?;
+        checkpoint.notes.extend(left_out);
         Ok(checkpoint)
     }
 
-    /// What a user should know: tensors that were left out.
+    /// What a user should know: tensors that were left out, a tokenizer that does not fit.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
@@ -102,12 +107,15 @@ impl Checkpoint {
         self.weights.size()
     }
 
-    /// Whether the folder's weights are in `path`: replacing it would destroy them.
+    /// Whether `path` is a file of the checkpoint, under whatever name: replacing it would destroy
+    /// that.
     pub fn reads_from(&self, path: &Path) -> bool {
-        self.weights.paths().any(|input| {
-            std::fs::canonicalize(input)
-                .is_ok_and(|a| std::fs::canonicalize(path).is_ok_and(|b| a == b))
-        })
+        let Ok(path) = std::fs::canonicalize(path) else { return false };
+        let small = FILES.into_iter().chain([TOKENIZER]).chain(files::names());
+        let inputs = small.map(|name| self.folder.join(name));
+        inputs
+            .chain(self.weights.paths().map(Path::to_owned))
+            .any(|input| std::fs::canonicalize(input).is_ok_and(|input| input == path))
     }
 
     fn stored(&self, name: &str) -> Result<&Stored> {
@@ -126,17 +134,49 @@ fn parse_config(folder: &Path, files: &BTreeMap<String, String>) -> mmfree::Resu
         None => Ok(None),
     };
     let raw = parse(CONFIG)?.unwrap_or_default();
-    config::parse(&raw, parse(GENERATION)?.as_ref())
-        .map_err(|e| Error::invalid(&folder.join(CONFIG), e))
+    let generation = parse(GENERATION)?.unwrap_or_default();
+    let tokens = config::check_tokens(&generation, &raw);
+    // What is wrong with config.json comes first: it may be another kind of model.
+    let config = config::parse(&raw, tokens.is_ok().then_some(&generation))
+        .map_err(|e| Error::invalid(&folder.join(CONFIG), e))?;
+    check_generation(tokens, files.get(GENERATION))
+        .map_err(|e| Error::invalid(&folder.join(GENERATION), e))?;
+    Ok(config)
 }
 
-fn open_tokenizer(path: &Path) -> Result<Option<Mapping>> {
-    match std::fs::metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        _ => {}
+/// Finds values that the runtime cannot use, now and not when someone runs the model.
+fn check_generation(tokens: Result<(), String>, text: Option<&String>) -> Result<(), String> {
+    tokens?;
+    let (_, faults) = GenerationConfig::parse(text.map_or("{}", String::as_str), Vec::new());
+    faults.first().map_or(Ok(()), |fault| Err(fault.to_string()))
+}
+
+/// Maps the tokenizer, if there is one that can be used; notes what a user should know.
+fn open_tokenizer(
+    path: &Path,
+    config: &Config,
+    notes: &mut Vec<String>,
+) -> Result<Option<Mapping>> {
+    if !json::is_there(path)? {
+        notes.push(format!("the checkpoint has no {TOKENIZER}: the model runs from ids"));
+        return Ok(None);
     }
     let map = Mapping::open(path)?;
     json::check(&map).map_err(|e| Error::invalid(path, e))?;
+    let tokenizer = Tokenizer::from_json(&map, None).map_err(|error| {
+        let reason = match error {
+            Error::Tokenizer { reason } => clip(&reason),
+            other => other.to_string(),
+        };
+        Error::invalid(path, format!("is no tokenizer that can be used: {reason}"))
+    })?;
+    if let Some(id) = tokenizer.max_id().filter(|&id| id as usize >= config.vocab_size) {
+        notes.push(format!(
+            "{TOKENIZER} has tokens up to id {id}, but the model's ids are 0 to {}: text with those \
+             above cannot be fed",
+            config.vocab_size - 1
+        ));
+    }
     Ok(Some(map))
 }
 

@@ -6,8 +6,10 @@ use std::path::Path;
 use mmfree::format::{FloatType, HeaderError, read_header};
 use mmfree::{Error, Result};
 use safetensors::Dtype;
+use serde::de::IgnoredAny;
 
 use super::weights::Stored;
+use crate::json::Unique;
 use crate::text::clip;
 
 /// The tensors in the bytes of a file, which is number `file` of the checkpoint.
@@ -23,6 +25,10 @@ pub fn tensors(path: &Path, bytes: &[u8], file: usize) -> Result<HashMap<String,
             }
         };
         Error::invalid(path, reason)
+    })?;
+    // The library takes the last of two tensors of one name; which one is meant cannot be known.
+    serde_json::from_slice::<Unique<IgnoredAny>>(&bytes[8..start]).map_err(|error| {
+        Error::invalid(path, format!("its header is not valid: {}", clip(&error.to_string())))
     })?;
     let mut tensors = HashMap::new();
     for (name, info) in header.tensors() {

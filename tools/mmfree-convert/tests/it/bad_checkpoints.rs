@@ -216,3 +216,119 @@ fn rejects_shards_that_do_not_fit_their_index() {
     copy.write(INDEX, "{}");
     copy.fails(&[INDEX, "weight_map"]);
 }
+
+#[test]
+fn rejects_shards_without_name_or_twice_in_the_index() {
+    let copy = Copy::of(SHARDED);
+    copy.edit_json(INDEX, |json| json["weight_map"]["lm_head.weight"] = json!(""));
+    copy.fails(&[INDEX, "names the shard \"\", must be"]);
+    let copy = Copy::of(SHARDED);
+    let text = std::fs::read_to_string(copy.path().join(INDEX)).unwrap();
+    let twice = text.replacen(
+        "\"weight_map\": {",
+        "\"weight_map\": {\"lm_head.weight\": \"model-00001-of-00004.safetensors\",",
+        1,
+    );
+    assert_ne!(twice, text);
+    copy.write(INDEX, twice);
+    copy.fails(&[INDEX, "lm_head.weight stands there twice"]);
+}
+
+#[test]
+fn rejects_a_tensor_that_stands_twice() {
+    let copy = Copy::of(SINGLE);
+    let whole = std::fs::read(copy.path().join(WEIGHTS)).unwrap();
+    let len = u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    let header = std::str::from_utf8(&whole[8..8 + len]).unwrap();
+    // The same entry once more: the last one would win.
+    let start = header.find("\"model.norm.weight\"").unwrap();
+    let end = start + header[start..].find('}').unwrap() + 1;
+    let header = format!("{{{},{}", &header[start..end], header.strip_prefix('{').unwrap());
+    let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &whole[8 + len..]];
+    copy.write(WEIGHTS, bytes.concat());
+    copy.fails(&[WEIGHTS, "model.norm.weight stands there twice"]);
+}
+
+#[test]
+fn rejects_generation_values_that_the_runtime_cannot_use() {
+    const NAME: &str = "generation_config.json";
+    for (key, value, message) in [
+        ("temperature", json!(-1), "temperature is -1, must be 0 or more"),
+        ("temperature", json!("hot"), "temperature is \"hot\", must be a number"),
+        ("top_p", json!(1.5), "top_p is 1.5, must be above 0, and 1 at most"),
+        ("top_k", json!(-1), "top_k is -1, must be a whole number, 0 or more"),
+        ("top_k", json!("50"), "top_k is \"50\""),
+        ("do_sample", json!(1), "do_sample is 1, must be true or false"),
+        ("repetition_penalty", json!(0), "repetition_penalty is 0, must be above 0"),
+        ("eos_token_id", json!(120), "eos_token_id is 120, must be below vocab_size 120"),
+        ("eos_token_id", json!([2, -1]), "eos_token_id is [2,-1], must be a token id"),
+        ("bos_token_id", json!("x"), "bos_token_id is \"x\""),
+    ] {
+        let copy = Copy::of(SINGLE);
+        copy.edit_json(NAME, |json| json[key] = value);
+        copy.fails(&[&format!("{NAME}: {message}")]);
+    }
+    let copy = Copy::of(SINGLE);
+    copy.edit_json(NAME, |json| {
+        for (key, value) in
+            [("top_k", json!(50.0)), ("temperature", json!(1)), ("top_p", json!(null))]
+        {
+            json[key] = value;
+        }
+    });
+    converted(copy.path(), &Default::default());
+    copy.write("config.json", "{\"model_type\": \"llama\", \"vocab_size\": 1}");
+    copy.fails(&["config.json: model_type is \"llama\""]);
+}
+
+#[test]
+fn rejects_a_tokenizer_that_cannot_be_used() {
+    for text in ["{}", "[]", "{\"model\": {\"type\": \"Nonsense\"}}"] {
+        let copy = Copy::of(SINGLE);
+        copy.write("tokenizer.json", text);
+        copy.fails(&["tokenizer.json: is no tokenizer that can be used: "]);
+    }
+}
+
+#[test]
+fn a_tokenizer_that_is_missing_or_too_large_is_noted() {
+    let copy = Copy::of(SINGLE);
+    let notes = || converted(copy.path(), &Default::default()).2.notes;
+    assert_eq!(notes(), ["the checkpoint has no tokenizer.json: the model runs from ids"]);
+    // A vocabulary of 512, for a model of 120.
+    std::fs::copy(case("b_bf16").join("tokenizer.json"), copy.path().join("tokenizer.json"))
+        .unwrap();
+    let notes = notes();
+    assert!(notes.len() == 1 && notes[0].contains("up to id 511"), "{notes:?}");
+    assert!(notes[0].contains("0 to 119"), "{notes:?}");
+    assert_eq!(converted(&case("b_bf16"), &Default::default()).2.notes, [""; 0]);
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_not_taken_for_no_file() {
+    for name in [
+        WEIGHTS,
+        "tokenizer.json",
+        "generation_config.json",
+        "tokenizer_config.json",
+        "config.json",
+    ] {
+        let copy = Copy::of(SINGLE);
+        let path = copy.path().join(name);
+        let _ = std::fs::remove_file(&path);
+        std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        copy.fails(&[name, "is a link to nowhere, which is missing"]);
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(name, &path).unwrap();
+        copy.fails(&[name, "Too many levels of symbolic links"]);
+    }
+    let copy = Copy::of(SHARDED);
+    for name in [INDEX, "model-00003-of-00004.safetensors"] {
+        let path = copy.path().join(name);
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        copy.fails(&[name, "is a link to nowhere"]);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::copy(case(SHARDED).join(name), &path).unwrap();
+    }
+}

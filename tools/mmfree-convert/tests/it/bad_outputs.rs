@@ -49,13 +49,45 @@ fn rejects_a_folder_that_cannot_be_written() {
 
 #[test]
 fn rejects_to_replace_its_own_input() {
+    let copy = Copy::of("d_sharded_fp32");
+    std::fs::copy(case("b_bf16").join("tokenizer.json"), copy.path().join("tokenizer.json"))
+        .unwrap();
+    copy.write("special_tokens_map.json", "{}");
+    let dir = temp_dir();
+    for name in names(copy.path()) {
+        let input = copy.path().join(&name);
+        let link = dir.path().join(&name);
+        std::os::unix::fs::symlink(&input, &link).unwrap();
+        let before = std::fs::read(&input).unwrap();
+        for path in [&input, &link] {
+            let output =
+                converter().arg(copy.path()).arg("-o").arg(path).arg("--force").output().unwrap();
+            assert_fails(&output, &[&name, "is a file of the checkpoint"]);
+        }
+        assert!(std::fs::read(&input).unwrap() == before);
+    }
+}
+
+/// As a cache of the Hub's has it: the folder's files are links.
+#[test]
+fn rejects_to_replace_what_its_input_links_to() {
     let copy = Copy::of("m_small_activations_eps");
-    let weights = copy.path().join("model.safetensors");
-    let before = std::fs::read(&weights).unwrap();
+    let blob = temp_dir();
+    let target = blob.path().join("blob");
+    std::fs::rename(copy.path().join("config.json"), &target).unwrap();
+    std::os::unix::fs::symlink(&target, copy.path().join("config.json")).unwrap();
     let output =
-        converter().arg(copy.path()).arg("-o").arg(&weights).arg("--force").output().unwrap();
-    assert_fails(&output, &["holds the weights"]);
-    assert!(std::fs::read(&weights).unwrap() == before);
+        converter().arg(copy.path()).arg("-o").arg(&target).arg("--force").output().unwrap();
+    assert_fails(&output, &["blob", "is a file of the checkpoint"]);
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_found_before_anything_is_read() {
+    let copy = Copy::of("m_small_activations_eps");
+    copy.write("model.safetensors", "damaged");
+    let none = copy.path().join("none/m.mmfree");
+    let output = converter().arg(copy.path()).arg("-o").arg(none).output().unwrap();
+    assert_fails(&output, &["cannot write in", "none"]);
 }
 
 /// A limit on the size of files stands in for a full disk: the write fails half-way in the same

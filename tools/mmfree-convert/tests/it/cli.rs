@@ -56,6 +56,18 @@ fn the_summary_is_on_stdout_and_progress_on_stderr() {
 }
 
 #[test]
+fn an_output_whose_name_is_no_text_has_a_summary_too() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = temp_dir();
+    let path = dir.path().join(std::ffi::OsStr::from_bytes(b"caf\xE9.mmfree"));
+    let run = converter().arg(case("b_bf16")).arg("-o").arg(&path).arg("--json").output().unwrap();
+    assert!(run.status.success(), "{}", stderr(&run));
+    let json: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert!(json["output"].as_str().unwrap().ends_with("caf\u{FFFD}.mmfree"));
+    ModelFile::open(&path).unwrap();
+}
+
+#[test]
 fn inspect_shows_every_tensor() {
     let (_dir, path, summary) = converted(&case("b_bf16"), &Default::default());
     let run = converter().arg("inspect").arg(&path).output().unwrap();

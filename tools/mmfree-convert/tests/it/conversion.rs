@@ -273,13 +273,14 @@ fn a_duplicate_head_and_strange_tensors_do_not_get_in() {
         tensors.insert("lm_head.weight".into(), head);
     });
     let with_head = converted(copy.path(), &Options::default()).2;
-    assert_eq!((&with_head.hash, &with_head.notes), (&plain.hash, &vec![]));
+    assert_eq!((&with_head.hash, &with_head.notes), (&plain.hash, &plain.notes));
     copy.edit_tensors("model.safetensors", |tensors| {
         tensors.insert("a\nb".into(), ("I64".into(), vec![1], vec![0; 8]));
     });
     let strange = converted(copy.path(), &Options::default()).2;
     assert_eq!(strange.hash, plain.hash);
-    assert_eq!(strange.notes, ["tensor a\\nb is no part of the model and was left out"]);
+    let note = "tensor a\\nb is no part of the model and was left out";
+    assert!(strange.notes.iter().any(|found| found == note), "{:?}", strange.notes);
 }
 
 #[test]
