@@ -198,5 +198,5 @@ impl Client {
 }
 
 fn network(reason: &str) -> String {
-    format!("the Hub cannot be reached: {}", clip(reason))
+    format!("it cannot be reached: {}", clip(reason))
 }

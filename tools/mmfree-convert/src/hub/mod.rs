@@ -57,11 +57,13 @@ pub fn fetch(id: &str, revision: &str, options: &Options) -> Result<PathBuf> {
     if !is_revision(revision) {
         return Err(fail(format!("{} is no revision", clip(revision))));
     }
+    // Whoever mistyped a path comes here too.
+    let absent = |reason: String| fail(format!("no such folder here, and on the Hub: {reason}"));
     let cache = Cache::of(id).map_err(fail)?;
     if client::offline() {
         return cache.snapshot(revision).ok_or_else(|| {
             let place = cache.root().display();
-            fail(format!("HF_HUB_OFFLINE is set, and revision {revision} is not in {place}"))
+            absent(format!("HF_HUB_OFFLINE is set, and revision {revision} is not in {place}"))
         });
     }
     let client = Client::from_env().map_err(fail)?;
@@ -69,9 +71,9 @@ pub fn fetch(id: &str, revision: &str, options: &Options) -> Result<PathBuf> {
         Ok(text) => text,
         // What is there already does without a network.
         Err(Failure::Network(reason)) => {
-            return cache.snapshot(revision).ok_or_else(|| fail(reason));
+            return cache.snapshot(revision).ok_or_else(|| absent(reason));
         }
-        Err(Failure::Answer(reason)) => return Err(fail(reason)),
+        Err(Failure::Answer(reason)) => return Err(absent(reason)),
     };
     let listing: Listing = serde_json::from_slice(&listing)
         .map_err(|e| fail(format!("the Hub's answer is not valid: {}", clip(&e.to_string()))))?;

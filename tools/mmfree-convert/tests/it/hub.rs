@@ -283,7 +283,10 @@ fn refusals_are_explained() {
     let refuse = |refuse: &[u16]| Behaviour { refuse: refuse.to_vec(), ..Behaviour::default() };
     fails(refuse(&[401]), &["HTTP 401", "HF_TOKEN"]);
     fails(refuse(&[403]), &["HTTP 403", "access is refused"]);
-    fails(refuse(&[404]), &["HTTP 404", "no such repository, revision or file"]);
+    fails(
+        refuse(&[404]),
+        &["HTTP 404", "no such folder here", "no such repository, revision or file"],
+    );
     fails(refuse(&[429; 9]), &["HTTP 429", "too many requests"]);
     fails(
         Behaviour { token: Some("hf_right"), ..Behaviour::default() },
@@ -292,6 +295,17 @@ fn refusals_are_explained() {
     // Later is soon enough.
     let (server, _copy, home) = serve(refuse(&[429, 503]));
     works(&mut server.command(home.path()));
+}
+
+#[test]
+fn without_a_network_and_without_a_cache_it_says_so() {
+    let (server, _copy, home) = serve(Behaviour::default());
+    let run = server.command(home.path()).env("HF_HUB_OFFLINE", "1").output().unwrap();
+    assert_fails(&run, &["org/name: no such folder here", "HF_HUB_OFFLINE is set", "main"]);
+    let nowhere = "http://127.0.0.1:1";
+    let run = server.command(home.path()).env("HF_ENDPOINT", nowhere).output().unwrap();
+    assert_fails(&run, &["org/name: no such folder here", "it cannot be reached"]);
+    assert_eq!(server.requests(), [""; 0]);
 }
 
 #[test]
