@@ -22,3 +22,8 @@ pub fn weights(bytes: &[u8], pickled: bool) -> mmfree::Result<()> {
 pub fn pickle(bytes: &[u8]) -> Result<(), String> {
     unpickle::unpickle(bytes).map(drop)
 }
+
+/// Holds an open model file against its checksums, every code and the model hash included.
+pub fn verify(file: &mmfree::ModelFile) -> mmfree::Result<bool> {
+    crate::verify::check(file).map(|found| found.sound)
+}

@@ -1,9 +1,8 @@
 //! Checkpoints from the Hub, through the cache that other tools share.
 //!
-//! The `hf-hub` crate would bring an asynchronous runtime and some 150 crates along, and neither
-//! resumes nor checks what it downloads; so this is ours, over the blocking client `ureq`. The
-//! layout of the cache is that of `huggingface_hub`: `blobs` named by their etag, `snapshots` of
-//! links to them, `refs` from a branch to its commit.
+//! The `hf-hub` crate (1.0) is asynchronous, over tokio and reqwest; so this is ours, over the
+//! blocking client `ureq`. The layout of the cache is that of `huggingface_hub`: `blobs` named by
+//! their etag, `snapshots` of links to them, `refs` from a branch to its commit.
 
 mod cache;
 mod client;
