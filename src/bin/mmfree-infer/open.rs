@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mmfree::kernels::{Family, Isa};
-use mmfree::{Model, ModelFile, Options, Tokenizer};
+use mmfree::{Device, Model, ModelFile, Options, Tokenizer};
 
 use crate::args::ModelArgs;
 use crate::failure::Failure;
@@ -21,7 +21,8 @@ impl Opened {
     pub fn new(args: &ModelArgs) -> Result<Opened, Failure> {
         let start = Instant::now();
         let kernel = Family::from_name(&args.kernel);
-        let options = Options { threads: args.threads, isa: Some(isa(args)?), kernel };
+        let options =
+            Options { threads: args.threads, isa: Some(isa(args)?), kernel, device: device(args)? };
         let file = match &args.model {
             Some(path) => ModelFile::open(path)?,
             None => demo()?,
@@ -38,6 +39,18 @@ impl Opened {
             Failure::Message(format!("{file}: the model file has no tokenizer; {instead}"))
         })
     }
+}
+
+/// The device asked for; with `auto` a GPU if there is one, and on stderr why not.
+pub fn device(args: &ModelArgs) -> Result<Device, Failure> {
+    if args.device != "auto" {
+        return Ok(Device::from_name(&args.device)?);
+    }
+    let (device, reason) = Device::auto();
+    if let Some(reason) = reason {
+        eprintln!("mmfree-infer: running on the CPU: {reason}");
+    }
+    Ok(device)
 }
 
 fn isa(args: &ModelArgs) -> Result<Isa, Failure> {
