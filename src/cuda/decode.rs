@@ -72,10 +72,11 @@ unsafe impl DeviceRepr for Args {}
 #[repr(C)]
 struct Room {
     v: i32,
+    h: i32,
+    squares: i32,
     floats: i32,
     q: i32,
     acc: i32,
-    acc_len: i32,
 }
 
 // SAFETY: plain 4-byte words, laid out as in the kernel.
@@ -113,7 +114,11 @@ impl Decoder {
         let (hidden, width, inner) =
             (config.hidden_size, config.state_size, config.intermediate_size);
         let v = padded(hidden);
-        let floats = v + padded(hidden.max(width).max(inner));
+        let h = v + padded(hidden.max(width).max(inner));
+        let squares = h + padded(width);
+        // For each of 16 lanes its terms, filled up to 16, and 4 more against bank conflicts.
+        let longest = hidden.max(width).max(inner);
+        let floats = squares + 16 * (longest.div_ceil(256) * 16 + 4);
         let q = floats + most(|part| part.float_count);
         // Only the first part has an input for each of its matrices.
         let acc = q + (3 * layout.ifg.chunks).max(most(|part| part.chunks)) * 32;
@@ -169,10 +174,11 @@ impl Decoder {
         };
         let room = Room {
             v: v as i32,
+            h: h as i32,
+            squares: squares as i32,
             floats: floats as i32,
             q: q as i32,
             acc: acc as i32,
-            acc_len: acc_len as i32,
         };
         let (_exchange, _barrier) = (exchange, barrier);
         Ok(Some(Decoder { function, args, room, shared, _exchange, _barrier, result, host }))
@@ -197,8 +203,9 @@ impl Decoder {
             let args = [Arg::Struct(&self.args as &dyn Structure), Arg::Struct(&self.room)];
             gpu.launch(&self.function, grid, THREADS, self.shared, true, &args)?;
         }
-        // Four barriers a layer, each counting every block.
-        let arrivals = (blocks as u32).wrapping_mul(4 * self.args.layers as u32);
+        // Four barriers a layer, each counting every block; without the head one less.
+        let barriers = 4 * self.args.layers as u32 - u32::from(self.args.want == 0);
+        let arrivals = (blocks as u32).wrapping_mul(barriers);
         self.args.barrier_start = self.args.barrier_start.wrapping_add(arrivals);
         let len = if logits.is_some() { 2 + self.args.vocab as usize } else { 2 };
         gpu.stream

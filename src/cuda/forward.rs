@@ -5,7 +5,7 @@ use cudarc::driver::{CudaFunction, CudaSlice, DeviceRepr};
 use super::Gpu;
 use super::decode::Decoder;
 use super::driver::Arg;
-use super::upload::{DeviceWeights, Part};
+use super::upload::{DeviceWeights, Part, padded};
 use super::workspace::{DeviceSegment, Quantised, Workspace};
 use crate::error::{Error, Result};
 use crate::format::{Config, ModelFile};
@@ -116,7 +116,7 @@ impl Backend {
         let gpu = Gpu::open(number)?;
         let config = file.config().clone();
         let longest = config.hidden_size.max(config.state_size).max(config.intermediate_size);
-        let kernels = Kernels::new(&gpu, longest * 4)?;
+        let kernels = Kernels::new(&gpu, padded(longest) * 4)?;
         let weights = DeviceWeights::new(&gpu, file, weights, bounds)?;
         let bounded = !bounds.is_empty();
         let decoder = Decoder::new(&gpu, &config, &weights, bounded)?;
@@ -178,7 +178,7 @@ impl Backend {
         let Some(decoder) = &mut self.decoder else {
             return Ok(());
         };
-        let state = step.state.memory_mut().to_device(&self.gpu)?;
+        let state = step.state.memory_mut().bring_to_device(&self.gpu)?;
         let logits = (step.want != Want::None).then_some(&mut *step.logits);
         let key = decoder.step(&self.gpu, state, step.tokens[0], logits)?;
         match self.error_at(key) {
@@ -193,7 +193,7 @@ impl Backend {
             return None;
         }
         let row = (key >> 48) * ERROR_ROWS + (key & 0xFFFF);
-        let op = (key >> 16 & 0xFFFF_FFFF) as usize;
+        let op = ((key >> 16) & 0xFFFF_FFFF) as usize;
         let layers = self.config.num_layers;
         let place = match op.checked_sub(5 * layers) {
             None => format!("layer {}, {}", op / 5, PLACES[op % 5]),
@@ -216,7 +216,7 @@ impl Backend {
         };
         let mut states = Vec::with_capacity(steps.len());
         for step in &mut *steps {
-            states.push(step.state.memory_mut().to_device(&self.gpu)?);
+            states.push(step.state.memory_mut().bring_to_device(&self.gpu)?);
         }
         let (mut step, mut token) = (0, 0);
         loop {
@@ -307,7 +307,7 @@ impl Pass<'_> {
     ) -> Result<()> {
         // SAFETY: the kernels of `rows.cu` take buffers of the workspace and weights of this model, `rows` at most what the
         // workspace has.
-        unsafe { self.b.gpu.launch(f, [rows, 1, 1], ROW_THREADS, floats * 4, false, args) }
+        unsafe { self.b.gpu.launch(f, [rows, 1, 1], ROW_THREADS, padded(floats) * 4, false, args) }
     }
 
     /// Launches a thread for each column, `y` and `z` deep.

@@ -60,7 +60,7 @@ impl Memory {
     }
 
     /// Brings the floats to the host, to be written there.
-    pub fn to_host(&mut self) -> Result<()> {
+    pub fn bring_to_host(&mut self) -> Result<()> {
         self.try_floats()?;
         self.forget_device();
         Ok(())
@@ -90,7 +90,7 @@ impl Memory {
 
     /// Brings the floats to a GPU, to be written there: the copy on the host is void. Gives their address.
     #[cfg(feature = "cuda")]
-    pub fn to_device(&mut self, gpu: &crate::cuda::Gpu) -> Result<u64> {
+    pub fn bring_to_device(&mut self, gpu: &crate::cuda::Gpu) -> Result<u64> {
         let there = self.device.take().filter(|device| device.is_on(gpu));
         let own = match there {
             Some(device) if Arc::strong_count(&device) == 1 => device,

@@ -233,7 +233,7 @@ impl Model {
             return result;
         }
         for step in &mut *steps {
-            step.state.memory_mut().to_host()?;
+            step.state.memory_mut().bring_to_host()?;
         }
         // Poisoned here means that a thread panicked; what it left in the buffers is overwritten.
         let mut workspace = self.workspace.lock().unwrap_or_else(PoisonError::into_inner);

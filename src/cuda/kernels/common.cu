@@ -157,6 +157,20 @@ __device__ __forceinline__ float block_rms(const float* v, int n, float eps, Sha
     return s->factor;
 }
 
+// Word `word` of a quantised row: four values, of which those past `n` are zero. `v` and `norm` are read to the next multiple
+// of four.
+__device__ __forceinline__ u32 quantise_word(const float* v, int n, int word, float factor,
+                                             const float* norm, float scale, int& sum) {
+    int live = n - 4 * word;
+    if (live <= 0) return 0;
+    float4 x = *(const float4*)(v + 4 * word), w = *(const float4*)(norm + 4 * word);
+    int a = quantise_one(x.x * factor * w.x, scale), b = quantise_one(x.y * factor * w.y, scale);
+    int c = quantise_one(x.z * factor * w.z, scale), d = quantise_one(x.w * factor * w.w, scale);
+    b = live > 1 ? b : 0, c = live > 2 ? c : 0, d = live > 3 ? d : 0;
+    sum += a + b + c + d;
+    return (u32)(a & 255) | (u32)(b & 255) << 8 | (u32)(c & 255) << 16 | (u32)d << 24;
+}
+
 // Norms and quantises the block's row for `count` matrices (1 or 3), each with its norm weights. `q[m]` takes `chunks` * 32
 // words, permuted; `step[m]` and `s->sum[m]` are what the integers need to become floats again. Ends with all threads
 // together. Each of the block's threads gets the steps. `v` and the weights are read to the next multiple of four.
@@ -190,24 +204,10 @@ __device__ __forceinline__ void quantise_row(const float* v, int n, int chunks, 
         sum[m] = 0;
     }
     for (int word = threadIdx.x; word < chunks * 32; word += blockDim.x) {
-        int at = permuted(word), live = n - 4 * word;
-        float4 x = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        if (live > 0) x = *(const float4*)(v + 4 * word);
+        int at = permuted(word);
 #pragma unroll
-        for (int m = 0; m < COUNT; m++) {
-            u32 packed = 0;
-            if (live > 0) {
-                float4 w = *(const float4*)(weight[m] + 4 * word);
-                int a = quantise_one(x.x * factor * w.x, scale[m]);
-                int b = quantise_one(x.y * factor * w.y, scale[m]);
-                int c = quantise_one(x.z * factor * w.z, scale[m]);
-                int d = quantise_one(x.w * factor * w.w, scale[m]);
-                b = live > 1 ? b : 0, c = live > 2 ? c : 0, d = live > 3 ? d : 0;
-                packed = (a & 255) | (b & 255) << 8 | (c & 255) << 16 | d << 24;
-                sum[m] += a + b + c + d;
-            }
-            q[m][at] = packed;
-        }
+        for (int m = 0; m < COUNT; m++)
+            q[m][at] = quantise_word(v, n, word, factor, weight[m], scale[m], sum[m]);
     }
 #pragma unroll
     for (int m = 0; m < COUNT; m++) {
