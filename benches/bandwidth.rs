@@ -1,5 +1,6 @@
-//! Kernels against the memory wall: weights from memory, rows in chunks over the pool, GB/s beside that of a plain
-//! read loop over the same bytes in the same minute. Prints a table; shares are medians over interleaved rounds.
+//! Kernels against the memory wall: weights from memory, rows in chunks over the pool, GB/s beside
+//! that of a plain read loop over the same bytes in the same minute. Prints a table; shares are
+//! medians over interleaved rounds.
 //!
 //! `cargo bench --bench bandwidth -- [--threads N] [--batch N] [--rounds N] [--cached] [FILTER]`
 

@@ -47,8 +47,8 @@ pub enum Error {
     NonFinite {
         /// Where: the layer and the operation.
         place: String,
-        /// Which token of the call, from 0, in its sequence.
-        position: usize,
+        /// Which token of its sequence, from 0.
+        position: u64,
     },
     /// A state whose last forward pass failed.
     PoisonedState,
@@ -98,7 +98,16 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        Line(&Plain(self).to_string()).fmt(f)
+    }
+}
+
+/// The message as it is, whatever was in the file that it is about.
+struct Plain<'a>(&'a Error);
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
             Error::Io { action, path, source } => {
                 write!(f, "{action} {}: {}", path.display(), IoReason(source))
             }
@@ -145,6 +154,34 @@ impl std::error::Error for Error {
     }
 }
 
+/// The most characters of a message.
+const LINE: usize = 600;
+
+/// A text as one line for a terminal: control characters and those that change the direction of writing are escaped, and a
+/// very long text loses its middle. File names and what stands in files may hold anything.
+pub struct Line<'a>(pub &'a str);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.chars().count();
+        for (i, c) in self.0.chars().enumerate() {
+            if count > LINE && i == LINE / 2 {
+                f.write_str(" ... ")?;
+            }
+            if count > LINE && i >= LINE / 2 && i < count - LINE / 2 {
+                continue;
+            }
+            let direction = matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+            if c.is_control() || direction {
+                write!(f, "{}", c.escape_unicode())?;
+            } else {
+                write!(f, "{c}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A system error without the "(os error 2)" that means nothing to a user.
 pub struct IoReason<'a>(pub &'a io::Error);
 
@@ -153,5 +190,24 @@ impl fmt::Display for IoReason<'_> {
         let text = self.0.to_string();
         let end = text.find(" (os error").unwrap_or(text.len());
         f.write_str(&text[..end])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_short_line_whatever_the_file_holds() {
+        let reason = format!("unknown key evil\n\u{1b}[31mRED\u{202E}\r{}", "x".repeat(100_000));
+        let text = Error::invalid(Path::new("a\nb.mmfree"), reason).to_string();
+        assert!(
+            text.starts_with("a\\u{a}b.mmfree: unknown key evil\\u{a}\\u{1b}[31mRED"),
+            "{text}"
+        );
+        assert!(text.chars().count() < 2 * LINE, "{}", text.len());
+        assert!(!text.contains(|c: char| c.is_control() || c == '\u{202E}'));
+        let plain = "ordinary \u{e9}\u{4e2d} text";
+        assert_eq!(Line(plain).to_string(), plain);
     }
 }

@@ -1,5 +1,7 @@
 //! The defaults for generation that a checkpoint brings along.
 
+use std::fmt;
+
 use serde_json::Value;
 
 use crate::error::{Error, Result};
@@ -23,16 +25,80 @@ pub struct GenerationConfig {
     pub eos: Vec<u32>,
 }
 
+/// A value that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GenerationFault {
+    /// Its key in `generation_config.json`; `None` where that is no JSON object at all.
+    pub key: Option<&'static str>,
+    /// What it is, and what it must be.
+    pub reason: String,
+}
+
+impl fmt::Display for GenerationFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.key {
+            Some(key) => write!(f, "{key} {}", self.reason),
+            None => f.write_str(&self.reason),
+        }
+    }
+}
+
 impl GenerationConfig {
     /// Reads it from a model file; one without it gives greedy and the configuration's EOS tokens.
     ///
     /// # Errors
-    /// [`Error::Invalid`] where it is no JSON object, or a value has the wrong type.
+    /// [`Error::Invalid`] where it is no JSON object, or a value has the wrong type or is out of
+    /// range.
     pub fn from_file(file: &ModelFile) -> Result<GenerationConfig> {
-        let config = file.config();
+        let (config, faults) = GenerationConfig::from_file_lenient(file);
+        match faults.first() {
+            Some(fault) => Err(Error::invalid(file.path(), format!("{NAME}: {fault}"))),
+            None => Ok(config),
+        }
+    }
+
+    /// The same for those who may have no need of the values that cannot be used: these are off,
+    /// and listed.
+    pub fn from_file_lenient(file: &ModelFile) -> (GenerationConfig, Vec<GenerationFault>) {
         let text = file.checkpoint_file(NAME).unwrap_or("{}");
-        let invalid = |reason: String| Error::invalid(file.path(), format!("{NAME}: {reason}"));
-        parse(text, config.eos_token_ids.clone()).map_err(invalid)
+        GenerationConfig::parse(text, file.config().eos_token_ids.clone())
+    }
+
+    /// Reads the text of a `generation_config.json`; its EOS tokens go behind those of the
+    /// configuration, `eos`. Values that cannot be used are off, and listed.
+    pub fn parse(text: &str, eos: Vec<u32>) -> (GenerationConfig, Vec<GenerationFault>) {
+        let off = SamplerOptions { temperature: 1.0, ..Default::default() };
+        let mut config = GenerationConfig { do_sample: false, sampler: off, eos };
+        let json = serde_json::from_str(text).map_err(|e| e.to_string());
+        let object = match json {
+            Ok(Value::Object(object)) => object,
+            Ok(_) => {
+                let reason = "is not a JSON object".to_owned();
+                return (config, vec![GenerationFault { key: None, reason }]);
+            }
+            Err(error) => {
+                let reason = format!("is not valid: {error}");
+                return (config, vec![GenerationFault { key: None, reason }]);
+            }
+        };
+        let mut reader = Reader { object, faults: Vec::new() };
+        if let Some(do_sample) = reader.read("do_sample", "true or false", Value::as_bool) {
+            config.do_sample = do_sample;
+        }
+        let sampler = &mut config.sampler;
+        reader.option(sampler, "temperature", FLOAT, |options, value| options.temperature = value);
+        reader.option(sampler, "top_k", WHOLE, |options, value| options.top_k = value);
+        reader.option(sampler, "top_p", FLOAT, |options, value| options.top_p = value);
+        reader.option(sampler, "min_p", FLOAT, |options, value| options.min_p = value);
+        let set = |options: &mut SamplerOptions, value| options.repeat_penalty = value;
+        reader.option(sampler, "repetition_penalty", FLOAT, set);
+        let eos = reader.read("eos_token_id", "a token id or a list of them", token_ids);
+        for id in eos.unwrap_or_default() {
+            if !config.eos.contains(&id) {
+                config.eos.push(id);
+            }
+        }
+        (config, reader.faults)
     }
 
     /// The options to use unless told otherwise.
@@ -42,94 +108,135 @@ impl GenerationConfig {
     }
 }
 
-fn parse(text: &str, mut eos: Vec<u32>) -> Result<GenerationConfig, String> {
-    let json: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
-    let object = json.as_object().ok_or("not a JSON object")?;
-    let get = |key: &str| object.get(key).filter(|value| !value.is_null());
-    let float = |key: &str, default: f32| match get(key) {
-        None => Ok(default),
-        Some(value) => value
-            .as_f64()
-            .map(|value| value as f32)
-            .ok_or_else(|| format!("{key} is {value}, must be a number")),
-    };
-    let do_sample = match get("do_sample") {
-        None => false,
-        Some(value) => {
-            value.as_bool().ok_or_else(|| format!("do_sample is {value}, must be true or false"))?
+type Kind<T> = (&'static str, fn(&Value) -> Option<T>);
+
+const FLOAT: Kind<f32> = ("a number", |value| Some(value.as_f64()? as f32));
+
+/// Python's libraries write whole numbers as 50.0 at times.
+const WHOLE: Kind<usize> = ("a whole number, 0 or more", |value| {
+    let whole = |value: f64| (value >= 0.0 && value.fract() == 0.0).then_some(value as u64);
+    let number = value.as_u64().or_else(|| whole(value.as_f64()?))?;
+    Some(usize::try_from(number).unwrap_or(usize::MAX))
+});
+
+fn token_ids(value: &Value) -> Option<Vec<u32>> {
+    let id = |value: &Value| u32::try_from(value.as_u64()?).ok();
+    match value {
+        Value::Array(ids) => ids.iter().map(id).collect(),
+        one => Some(vec![id(one)?]),
+    }
+}
+
+/// The values, and what was wrong with those read so far.
+struct Reader {
+    object: serde_json::Map<String, Value>,
+    faults: Vec<GenerationFault>,
+}
+
+impl Reader {
+    /// A value; `None` where it is absent, null or of another kind than `right`.
+    fn read<T>(
+        &mut self,
+        key: &'static str,
+        right: &str,
+        get: impl FnOnce(&Value) -> Option<T>,
+    ) -> Option<T> {
+        let value = self.object.get(key).filter(|value| !value.is_null())?;
+        let found = get(value);
+        if found.is_none() {
+            let shown: String = value.to_string().chars().take(100).collect();
+            let reason = format!("is {shown}, must be {right}");
+            self.faults.push(GenerationFault { key: Some(key), reason });
         }
-    };
-    let top_k = match get("top_k") {
-        None => 0,
-        Some(value) => value
-            .as_u64()
-            .map(|k| usize::try_from(k).unwrap_or(usize::MAX))
-            .ok_or_else(|| format!("top_k is {value}, must be a whole number"))?,
-    };
-    let one_or_more = match get("eos_token_id") {
-        None => &[],
-        Some(Value::Array(ids)) => ids.as_slice(),
-        Some(id) => std::slice::from_ref(id),
-    };
-    for id in one_or_more {
-        let id = id
-            .as_u64()
-            .and_then(|id| u32::try_from(id).ok())
-            .ok_or_else(|| format!("eos_token_id is {id}, must be a token id"))?;
-        if !eos.contains(&id) {
-            eos.push(id);
+        found
+    }
+
+    /// Sets one of the sampler's options, if the sampler takes the value.
+    fn option<T>(
+        &mut self,
+        options: &mut SamplerOptions,
+        key: &'static str,
+        (right, get): Kind<T>,
+        set: impl FnOnce(&mut SamplerOptions, T),
+    ) {
+        let Some(value) = self.read(key, right, get) else { return };
+        let mut changed = *options;
+        set(&mut changed, value);
+        match changed.validate() {
+            Ok(()) => *options = changed,
+            Err(Error::Option { reason, .. }) => {
+                self.faults.push(GenerationFault { key: Some(key), reason });
+            }
+            Err(error) => {
+                self.faults.push(GenerationFault { key: Some(key), reason: error.to_string() });
+            }
         }
     }
-    let sampler = SamplerOptions {
-        temperature: float("temperature", 1.0)?,
-        top_k,
-        top_p: float("top_p", 1.0)?,
-        min_p: float("min_p", 0.0)?,
-        repeat_penalty: float("repetition_penalty", 1.0)?,
-        seed: 0,
-    };
-    Ok(GenerationConfig { do_sample, sampler, eos })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read(text: &str, eos: Vec<u32>) -> GenerationConfig {
+        let (config, faults) = GenerationConfig::parse(text, eos);
+        assert_eq!(faults, [], "{text}");
+        config
+    }
+
     #[test]
     fn sampling_values_count_only_with_do_sample() {
-        let greedy = parse(r#"{"temperature": 0.7, "top_p": 0.9}"#, vec![2]).unwrap();
+        let greedy = read(r#"{"temperature": 0.7, "top_p": 0.9}"#, vec![2]);
         assert!(greedy.defaults().is_greedy());
         assert_eq!(greedy.sampler.top_p, 0.9);
-        let sampled = parse(r#"{"do_sample": true, "temperature": 0.7}"#, vec![2]).unwrap();
+        let sampled = read(r#"{"do_sample": true, "temperature": 0.7}"#, vec![2]);
         assert_eq!(sampled.defaults().temperature, 0.7);
-        assert_eq!(parse(r#"{"do_sample": true}"#, vec![]).unwrap().defaults().temperature, 1.0);
+        assert_eq!(read(r#"{"do_sample": true}"#, vec![]).defaults().temperature, 1.0);
     }
 
     #[test]
     fn the_penalty_counts_for_greedy_too() {
-        let config = parse(r#"{"repetition_penalty": 1.5}"#, vec![]).unwrap();
+        let config = read(r#"{"repetition_penalty": 1.5}"#, vec![]);
         assert_eq!(config.defaults().repeat_penalty, 1.5);
     }
 
     #[test]
     fn eos_tokens_of_both_files_end_a_text() {
-        assert_eq!(parse(r#"{"eos_token_id": [5, 2]}"#, vec![2]).unwrap().eos, [2, 5]);
-        assert_eq!(parse(r#"{"eos_token_id": 7}"#, vec![]).unwrap().eos, [7]);
-        assert_eq!(parse(r#"{"eos_token_id": null}"#, vec![3]).unwrap().eos, [3]);
+        assert_eq!(read(r#"{"eos_token_id": [5, 2]}"#, vec![2]).eos, [2, 5]);
+        assert_eq!(read(r#"{"eos_token_id": 7}"#, vec![]).eos, [7]);
+        assert_eq!(read(r#"{"eos_token_id": null}"#, vec![3]).eos, [3]);
     }
 
     #[test]
-    fn values_of_the_wrong_type_are_named() {
-        for (text, key) in [
-            (r#"{"temperature": "hot"}"#, "temperature"),
-            (r#"{"do_sample": 1}"#, "do_sample"),
-            (r#"{"top_k": -1}"#, "top_k"),
-            (r#"{"eos_token_id": -1}"#, "eos_token_id"),
-            ("[]", "object"),
+    fn whole_numbers_may_be_written_as_floats_and_null_is_absent() {
+        let config = read(r#"{"top_k": 50.0, "temperature": 1, "top_p": null}"#, vec![]);
+        assert_eq!((config.sampler.top_k, config.sampler.top_p), (50, 1.0));
+    }
+
+    #[test]
+    fn values_that_cannot_be_used_are_named_and_off() {
+        for (text, shown) in [
+            (r#"{"temperature": "hot"}"#, "temperature is \"hot\", must be a number"),
+            (r#"{"temperature": -1}"#, "temperature is -1, must be 0 or more"),
+            (r#"{"temperature": 1e300}"#, "temperature is inf, must be 0 or more"),
+            (r#"{"do_sample": 1}"#, "do_sample is 1, must be true or false"),
+            (r#"{"top_k": -1}"#, "top_k is -1, must be a whole number, 0 or more"),
+            (r#"{"top_k": 0.5}"#, "top_k is 0.5"),
+            (r#"{"top_k": "50"}"#, "top_k is \"50\""),
+            (r#"{"top_p": 1.5}"#, "top_p is 1.5, must be above 0, and 1 at most"),
+            (r#"{"top_p": 0}"#, "top_p is 0"),
+            (r#"{"min_p": 2}"#, "min_p is 2, must be 0 to 1"),
+            (r#"{"repetition_penalty": 0}"#, "repetition_penalty is 0, must be above 0"),
+            (r#"{"eos_token_id": -1}"#, "eos_token_id is -1, must be a token id"),
+            (r#"{"eos_token_id": [2, "x"]}"#, "eos_token_id is [2,\"x\"]"),
+            ("[]", "is not a JSON object"),
+            ("{", "is not valid"),
         ] {
-            let reason = parse(text, vec![]).unwrap_err();
-            assert!(reason.contains(key), "{reason}");
+            let (config, faults) = GenerationConfig::parse(text, vec![2]);
+            assert_eq!(faults.len(), 1, "{text}");
+            let message = faults[0].to_string();
+            assert!(message.starts_with(shown), "{message}");
+            assert_eq!(config, read("{}", vec![2]), "{text}");
         }
-        assert!(parse("{", vec![]).is_err());
     }
 }

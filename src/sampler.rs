@@ -48,7 +48,11 @@ impl SamplerOptions {
         self.temperature == 0.0
     }
 
-    fn validate(&self) -> Result<()> {
+    /// Checks every option against its range.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for the first that is out of it.
+    pub fn validate(&self) -> Result<()> {
         let check = |name: &'static str, value: f32, good: bool, range: &str| {
             if good {
                 return Ok(());
@@ -111,7 +115,7 @@ impl Sampler {
         }
         if let Some(id) = logits.iter().position(|logit| !logit.is_finite()) {
             let place = format!("the logit of token {id}");
-            return Err(Error::NonFinite { place, position: position as usize });
+            return Err(Error::NonFinite { place, position });
         }
         self.logits.clear();
         // Adding 0 makes a negative zero a positive one: they are a tie.

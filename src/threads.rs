@@ -1,7 +1,9 @@
-//! The fork-join pool: one list of tasks at a time, worked through by all threads, the caller among them.
+//! The fork-join pool: one list of tasks at a time, worked through by all threads, the caller among
+//! them.
 //!
-//! Tasks are claimed one by one from a counter, so a thread that the system takes off its core delays the
-//! others by the one task it holds and no more. Who ran what cannot change a result: tasks share no output.
+//! Tasks are claimed one by one from a counter, so a thread that the system takes off its core
+//! delays the others by the one task it holds and no more. Who ran what cannot change a result:
+//! tasks share no output.
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -13,8 +15,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long a thread spins for work, or for the last task of another, before it sleeps: longer than the serial
-/// work between two runs of a forward pass, short against a time slice of a shared core.
+/// How long a thread spins for work, or for the last task of another, before it sleeps: longer than
+/// the serial work between two runs of a forward pass, short against a time slice of a shared core.
 const SPIN: Duration = Duration::from_micros(30);
 
 /// A pool of threads. Dropping it ends them.
@@ -35,6 +37,9 @@ struct Worker {
 #[derive(Default)]
 struct Line<T>(T);
 
+// Falling asleep and waking are told apart by a write on one side and a read of the other's on both
+// sides, all SeqCst. These writes are swaps: the same instruction on x86, and QEMU lets a later
+// load of emulated ARM overtake a store.
 type Task<'a> = dyn Fn(usize) + Sync + 'a;
 
 #[derive(Clone, Copy)]
@@ -49,7 +54,8 @@ struct Shared {
     unclaimed: Line<AtomicUsize>,
     /// Tasks of the current run that are not done. A run is over when it is 0.
     unfinished: Line<AtomicUsize>,
-    /// Written between two runs by the thread whose turn it is; read by who has claimed a task and not finished it.
+    /// Written between two runs by the thread whose turn it is; read by who has claimed a task and
+    /// not finished it.
     run: UnsafeCell<Run>,
     /// Set while the caller sleeps until the last task is done.
     caller_sleeps: AtomicBool,
@@ -62,9 +68,10 @@ struct Shared {
     spin: Duration,
 }
 
-// SAFETY: `run` is the only field that is not `Sync` by itself. It is written only while `unfinished` is 0, by the
-// holder of `turn`, and read only between claiming a task and finishing it; claim (Acquire of the writer's
-// Release) and finish (Release, acquired by the next writer) order the two.
+// SAFETY: `run` is the only field that is not `Sync` by itself. It is written only while
+// `unfinished` is 0, by the holder of `turn`, and read only between claiming a task and finishing
+// it; claim (Acquire of the writer's Release) and finish (Release, acquired by the next writer)
+// order the two.
 unsafe impl Sync for Shared {}
 // SAFETY: as for `Sync`; the closure in `run` is itself `Sync`.
 unsafe impl Send for Shared {}
@@ -91,8 +98,9 @@ impl Shared {
             );
             match claim {
                 Ok(_) => {
-                    // SAFETY: this thread holds a claimed, unfinished task, so `run` is the run that it is of
-                    // and nobody writes it; the claim acquired what the writer released.
+                    // SAFETY: this thread holds a claimed, unfinished task, so `run` is the run
+                    // that it is of and nobody writes it; the claim acquired what the writer
+                    // released.
                     let run = unsafe { *self.run.get() };
                     self.run_task(run, run.tasks - unclaimed);
                     unclaimed = self.unclaimed.0.load(Ordering::Relaxed);
@@ -124,7 +132,7 @@ impl Shared {
             return;
         }
         let mut guard = lock(&self.caller_lock);
-        self.caller_sleeps.store(true, Ordering::SeqCst);
+        self.caller_sleeps.swap(true, Ordering::SeqCst);
         while !done() {
             guard = self.caller_wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
@@ -136,8 +144,9 @@ impl Shared {
             || self.unclaimed.0.load(Ordering::SeqCst) > 0 || self.quit.load(Ordering::SeqCst);
         loop {
             if !spin_until(self.spin, wanted) {
-                // SeqCst with `unclaimed`: either this thread sees the tasks, or the caller sees the flag.
-                sleep.store(true, Ordering::SeqCst);
+                // SeqCst with `unclaimed`: either this thread sees the tasks, or the caller sees
+                // the flag.
+                sleep.swap(true, Ordering::SeqCst);
                 while !wanted() {
                     std::thread::park();
                 }
@@ -174,8 +183,8 @@ fn spin_until(limit: Duration, done: impl Fn() -> bool) -> bool {
 }
 
 impl Pool {
-    /// A pool of `threads` threads, the caller counted; at least one. Where the system refuses a thread, the pool
-    /// has those that it got.
+    /// A pool of `threads` threads, the caller counted; at least one. Where the system refuses a
+    /// thread, the pool has those that it got.
     pub fn new(threads: usize) -> Pool {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let shared = Arc::new(Shared {
@@ -205,7 +214,8 @@ impl Pool {
         self.workers.len() + 1
     }
 
-    /// Runs `task(i)` once for each `i` below `tasks`, in any order, on any thread, and returns when all are done.
+    /// Runs `task(i)` once for each `i` below `tasks`, in any order, on any thread, and returns
+    /// when all are done.
     ///
     /// Inside a task a run is serial, on the task's thread. Runs from several threads take turns.
     ///
@@ -220,14 +230,15 @@ impl Pool {
         }
         let turn = lock(&self.turn);
         let shared = &*self.shared;
-        // SAFETY: only the lifetime changes. `join` below returns when no task is unfinished, and nobody
-        // calls the closure but for a task that is; so every call is over before the borrow is.
+        // SAFETY: only the lifetime changes. `join` below returns when no task is unfinished, and
+        // nobody calls the closure but for a task that is; so every call is over before the borrow
+        // is.
         let task = unsafe { std::mem::transmute::<&Task<'_>, &'static Task<'static>>(task) };
-        // SAFETY: `unfinished` is 0 (the last run was joined, by this thread or by one that held `turn` before),
-        // so nobody reads `run`, and `turn` keeps other writers out.
+        // SAFETY: `unfinished` is 0 (the last run was joined, by this thread or by one that held
+        // `turn` before), so nobody reads `run`, and `turn` keeps other writers out.
         unsafe { *shared.run.get() = Run { task, tasks } };
         shared.unfinished.0.store(tasks, Ordering::Relaxed);
-        shared.unclaimed.0.store(tasks, Ordering::SeqCst);
+        shared.unclaimed.0.swap(tasks, Ordering::SeqCst);
         for worker in self.workers.iter().take(tasks - 1) {
             if worker.sleep.0.load(Ordering::SeqCst) {
                 worker.unpark();
@@ -249,13 +260,14 @@ impl Pool {
     pub fn run_each<T: Send>(&self, items: &mut [T], task: &(dyn Fn(usize, &mut T) + Sync)) {
         let (len, items) = (items.len(), Shareable(items.as_mut_ptr()));
         self.run(len, &|i| {
-            // SAFETY: `i` is below the length, and each `i` comes once: no two tasks have the same item.
+            // SAFETY: `i` is below the length, and each `i` comes once: no two tasks have the same
+            // item.
             task(i, unsafe { &mut *items.get().add(i) });
         });
     }
 
-    /// Cuts a matrix of rows of `width` values into column ranges of `chunk` values (the last one may be shorter), and
-    /// runs `task(i, columns)` once for each range `i`.
+    /// Cuts a matrix of rows of `width` values into column ranges of `chunk` values (the last one
+    /// may be shorter), and runs `task(i, columns)` once for each range `i`.
     ///
     /// # Panics
     /// If `data` is not whole rows, `chunk` is 0, or a task panics.
@@ -301,8 +313,8 @@ impl Drop for Pool {
 /// A pointer that tasks share; what they make of it must not overlap.
 struct Shareable<T>(*mut T);
 
-// SAFETY: only the pointer is shared. Its users give each task places of its own, and `T: Send` lets another thread
-// write them.
+// SAFETY: only the pointer is shared. Its users give each task places of its own, and `T: Send`
+// lets another thread write them.
 unsafe impl<T: Send> Sync for Shareable<T> {}
 
 impl<T> Shareable<T> {
@@ -333,16 +345,17 @@ impl<T> Columns<'_, T> {
     /// If the matrix has no such row.
     pub fn row(&mut self, row: usize) -> &mut [T] {
         assert!(row < self.rows);
-        // SAFETY: `data` is valid for `rows * width` values, the range lies inside a row, and no other task has
-        // a range that overlaps it; the borrow of `self` keeps this one to a single slice at a time.
+        // SAFETY: `data` is valid for `rows * width` values, the range lies inside a row, and no
+        // other task has a range that overlaps it; the borrow of `self` keeps this one to a single
+        // slice at a time.
         unsafe {
             std::slice::from_raw_parts_mut(self.data.add(row * self.width + self.start), self.len)
         }
     }
 }
 
-/// Threads that this process should use unless told otherwise: the physical cores that it may run on, at most
-/// what the machine gives the process (affinity, cgroup).
+/// Threads that this process should use unless told otherwise: the physical cores that it may run
+/// on, at most what the machine gives the process (affinity, cgroup).
 pub fn default_threads() -> usize {
     let allowed = std::thread::available_parallelism().map_or(1, |n| n.get());
     physical_cores().map_or(allowed, |cores| cores.clamp(1, allowed))

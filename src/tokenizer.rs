@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 
 use tokenizers::ModelWrapper;
 
@@ -27,6 +28,8 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     /// The token that a prompt starts with.
     bos: Option<u32>,
+    /// The model file that it is from, to be named in errors.
+    path: Option<PathBuf>,
 }
 
 impl fmt::Debug for Tokenizer {
@@ -45,7 +48,7 @@ impl Tokenizer {
     /// `tokenizer_config.json` says `"add_bos_token": false`.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] where it cannot be read.
+    /// [`Error::Invalid`], naming the file, where it cannot be read; so are errors in its use.
     pub fn from_file(file: &ModelFile) -> Result<Option<Tokenizer>> {
         let Some(json) = file.tokenizer_json() else { return Ok(None) };
         let adds_bos = file
@@ -53,7 +56,9 @@ impl Tokenizer {
             .and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok())
             .and_then(|config| config.get("add_bos_token").and_then(|v| v.as_bool()));
         let bos = if adds_bos == Some(false) { None } else { file.config().bos_token_id };
-        Tokenizer::from_json(json, bos).map(Some)
+        let path = file.path();
+        let tokenizer = Tokenizer::from_json(json, bos).map_err(|error| name(error, path))?;
+        Ok(Some(Tokenizer { path: Some(path.to_owned()), ..tokenizer }))
     }
 
     /// The tokenizer that a `tokenizer.json` describes. `bos` is the token that a prompt starts
@@ -78,7 +83,12 @@ impl Tokenizer {
             }
             Ok(inner)
         })?;
-        Ok(Tokenizer { inner, bos })
+        Ok(Tokenizer { inner, bos, path: None })
+    }
+
+    /// The largest id of its tokens, added ones counted in; `None` where it has none.
+    pub fn max_id(&self) -> Option<u32> {
+        self.inner.get_vocab(true).into_values().max()
     }
 
     /// The ids of a text; with `special`, also those that the file's post-processor adds (a BOS in
@@ -87,7 +97,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] where the library fails.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
-        contain(|| Ok(self.inner.encode_fast(text, special)?.get_ids().to_vec()))
+        self.contain(|| Ok(self.inner.encode_fast(text, special)?.get_ids().to_vec()))
     }
 
     /// The ids that begin a sequence with this text: special tokens added, and exactly one BOS in
@@ -110,7 +120,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] where the library fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        contain(|| self.inner.decode(ids, true))
+        self.contain(|| self.inner.decode(ids, true))
     }
 
     /// The text of some ids, special tokens spelt out.
@@ -118,7 +128,15 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] where the library fails.
     pub fn decode_with_special(&self, ids: &[u32]) -> Result<String> {
-        contain(|| self.inner.decode(ids, false))
+        self.contain(|| self.inner.decode(ids, false))
+    }
+
+    /// Runs the library's code; where it fails, the error names the model file, if there is one.
+    fn contain<T>(&self, run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
+        contain(run).map_err(|error| match &self.path {
+            Some(path) => name(error, path),
+            None => error,
+        })
     }
 
     /// Decodes ids as they come, from the start of a sequence.
@@ -234,6 +252,14 @@ impl DecodeStream<'_> {
             (self.done, self.given) = (0, 0);
         }
         Ok(())
+    }
+}
+
+/// An error of the tokenizer as one of the model file that it is from.
+fn name(error: Error, path: &Path) -> Error {
+    match error {
+        Error::Tokenizer { reason } => Error::invalid(path, format!("tokenizer.json: {reason}")),
+        other => other,
     }
 }
 

@@ -73,6 +73,14 @@ fn the_name_of_a_command_is_a_prompt_through_p() {
 }
 
 #[test]
+fn a_command_behind_options_is_no_prompt() {
+    refused(&["-n", "3", "-q", "info"], 2, &["`info`", "a command goes first", "-p"]);
+    refused(&["-n", "3", "perplexity", "-f", "x"], 2, &["a command goes first"]);
+    refused(&["-t", "1", "logits", "--ids", "1", "-o", "never"], 2, &["a command goes first"]);
+    refused(&["once", "upon"], 2, &["`upon`", "quotes"]);
+}
+
+#[test]
 fn stdout_has_the_text_and_nothing_else() {
     let loud = run(["Once upon a time", "--seed", "3", "-n", "12"]);
     for word in ["model:", "prompt:", "text:", "tokens/s", "seed:", "memory:"] {
@@ -147,6 +155,94 @@ fn a_model_without_tokenizer_runs_from_ids_to_ids() {
     let refused = run(["-m", &model, "some text"]);
     assert_eq!(refused.code, Some(1));
     assert!(refused.stderr.contains("--ids"), "{}", refused.stderr);
+}
+
+/// A tokenizer that cannot be read is in nobody's way who has ids.
+#[test]
+fn a_model_with_a_bad_tokenizer_runs_from_ids_to_ids() {
+    let dir = TempDir::new();
+    let bytes = synthetic::model(&synthetic::config(), Packing::T5, 1);
+    let model = text(&dir.write("bad.mmfree", bytes));
+    let got = run(["-m", &model, "--ids", "1,5", "-n", "4", "--greedy"]);
+    assert!(got.stderr.contains("note: ") && got.stderr.contains("bad.mmfree"), "{}", got.stderr);
+    assert_eq!(got.text().split_whitespace().count(), 4);
+    let out = text(&dir.path("a.safetensors"));
+    run(["logits", "-m", &model, "--ids", "1,5", "-o", &out]).text();
+    let info = run(["info", "-m", &model]).text();
+    assert!(info.contains("tokenizer   cannot be used"), "{info}");
+    assert!(run(["info", "-m", &model, "--json"]).json()["tokenizer_fault"].is_string());
+    refused(&["-m", &model, "x"], 1, &["bad.mmfree: tokenizer.json: ", "--ids"]);
+    refused(&["-m", &model, "--ids", "1", "--stop", "x"], 1, &["bad.mmfree", "--stop"]);
+    refused(&["logits", "-m", &model, "-p", "x", "-o", &out], 1, &["bad.mmfree", "--ids"]);
+}
+
+/// The demo model with another generation config, of the same length.
+fn demo_with(dir: &TempDir, from: &str, to: &str) -> String {
+    let mut bytes =
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo.mmfree")).unwrap();
+    let at = bytes.windows(from.len()).position(|w| w == from.as_bytes()).unwrap();
+    assert_eq!(from.len(), to.len());
+    bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+    text(&dir.write("bad.mmfree", bytes))
+}
+
+#[test]
+fn a_bad_default_counts_only_where_it_would_be_used() {
+    let dir = TempDir::new();
+    let model = demo_with(&dir, "\\\"top_p\\\": 0.9", "\\\"top_p\\\": 1.9");
+    let common = ["-m", &model, "x", "-n", "2", "--seed", "1"];
+    let with = |more: &[&str]| run(common.iter().chain(more));
+    let words = ["bad.mmfree: generation_config.json: top_p is 1.9, must be above 0", "--top-p"];
+    refused(&common, 1, &words);
+    refused(&[&common[..], &["--temp", "0.5"]].concat(), 1, &words);
+    with(&["--greedy"]).text();
+    with(&["--temp", "0"]).text();
+    let got = with(&["--temp", "0.5", "--top-p", "0.9", "--json"]).json();
+    assert_eq!(got["sampling"]["top_p"].as_f64().unwrap() as f32, 0.9);
+    let info = run(["info", "-m", &model]).text();
+    assert!(info.contains("top_p is 1.9"), "{info}");
+
+    let model = demo_with(&dir, "\\\"do_sample\\\": true", "\\\"do_sample\\\":    1");
+    let common = ["-m", &model, "x", "-n", "2"];
+    refused(&common, 1, &["do_sample is 1, must be true or false", "--greedy"]);
+    run(common.iter().chain(&["--temp", "0.5"])).text();
+    run(["info", "-m", &model]).text();
+}
+
+/// A typing mistake must not cost a model, a text or a saved session.
+#[test]
+fn only_files_of_the_same_kind_are_replaced() {
+    let dir = TempDir::new();
+    let model = text(&dir.write("m.mmfree", include_bytes!("../models/demo.mmfree")));
+    let prompt = text(&dir.write("prompt.txt", "The sea"));
+    let (state, logits) = (text(&dir.path("s.state")), text(&dir.path("l.safetensors")));
+    let generate = |state: &str| {
+        let common = ["-m", &model, "-f", &prompt, "-n", "1", "--save-state"];
+        common.iter().chain(&[state]).map(|arg| arg.to_string()).collect::<Vec<_>>()
+    };
+    let write = |logits: &str| {
+        let common = ["logits", "-m", &model, "--ids", "1", "-o"];
+        common.iter().chain(&[logits]).map(|arg| arg.to_string()).collect::<Vec<_>>()
+    };
+    for _ in 0..2 {
+        run(generate(&state)).text();
+        run(write(&logits)).text();
+    }
+    let contents = || [&model, &prompt, &state, &logits].map(|path| std::fs::read(path).unwrap());
+    let before = contents();
+    for path in [&model, &prompt, &logits] {
+        refused(&generate(path), 1, &[path, "no saved state"]);
+    }
+    for path in [&model, &prompt, &state] {
+        refused(&write(path), 1, &[path, "no file of logits"]);
+    }
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(&model, dir.path("link")).unwrap();
+        refused(&generate(&text(&dir.path("link"))), 1, &["link", "no saved state"]);
+    }
+    assert!(contents() == before);
+    assert_eq!(std::fs::read_dir(dir.path("")).unwrap().count(), 4 + usize::from(cfg!(unix)));
 }
 
 #[test]
@@ -270,7 +366,12 @@ fn the_instruction_set_comes_from_the_environment_too() {
     let info: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(info["isa"], "scalar");
     let output = infer(["info"]).env("MMFREE_ISA", "sse9").output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        message.starts_with("error: MMFREE_ISA: ") && message.lines().count() == 1,
+        "{message}"
+    );
     let output = infer(["info", "--isa", "scalar"]).env("MMFREE_ISA", "sse9").output().unwrap();
     assert_eq!(output.status.code(), Some(0));
 }
@@ -309,13 +410,16 @@ fn bad_arguments_are_refused_with_the_reason() {
     refused(&["logits", "-o", "never"], 2, &["--ids", "--prompt"]);
     refused(&["x", "-p", "y"], 2, &["cannot be used with"]);
     refused(&["x", "--greedy", "--temp", "1"], 2, &["cannot be used with"]);
-    refused(&["x", "--temp", "-1"], 1, &["temperature", "0 or more"]);
-    refused(&["x", "--temp", "nan"], 1, &["temperature"]);
-    refused(&["x", "--top-p", "1.5"], 1, &["top-p"]);
-    refused(&["x", "--min-p", "2"], 1, &["min-p"]);
-    refused(&["x", "--repeat-penalty", "0"], 1, &["repeat penalty"]);
+    refused(&["x", "--temp", "-1"], 2, &["'-1' for '--temp <T>': must be 0 or more"]);
+    refused(&["x", "--temp", "nan"], 2, &["--temp"]);
+    refused(&["x", "--temp", "warm"], 2, &["--temp", "must be a number"]);
+    refused(&["x", "--top-p", "0"], 2, &["'--top-p <P>': must be above 0, and 1 at most"]);
+    refused(&["x", "--min-p", "2"], 2, &["'--min-p <P>': must be 0 to 1"]);
+    refused(&["x", "--repeat-penalty", "0"], 2, &["'--repeat-penalty <X>': must be above 0"]);
     refused(&["x", "--stop", ""], 2, &["--stop"]);
-    refused(&["x", "--isa", "sse9"], 1, &["sse9", "scalar"]);
+    refused(&["x", "--isa", "sse9"], 2, &["--isa", "sse9", "scalar"]);
+    refused(&["x", "--isa", "scalar", "--kernel", "dot"], 2, &["--kernel dot", "scalar"]);
+    refused(&["bench", "--isa", "sse9"], 2, &["--isa", "scalar"]);
     refused(&["perplexity", "-f", "x", "--context", "1"], 2, &["--context", "2 or more"]);
     #[cfg(unix)]
     {
@@ -383,8 +487,64 @@ mod signals {
     }
 
     fn interrupt(child: &Child) {
+        kill(child, "-INT");
+    }
+
+    fn kill(child: &Child, signal: &str) {
         let pid = child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    #[test]
+    fn a_closed_pipe_does_not_cost_the_session() {
+        let dir = TempDir::new();
+        let state = text(&dir.path("s.state"));
+        let mut child = spawn(&["x", "-n", "10000000", "--ignore-eos", "--save-state", &state]);
+        let mut some = [0; 20];
+        child.stdout.take().unwrap().read_exact(&mut some).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        run(["--load-state", &state, "-n", "5"]).text();
+    }
+
+    #[test]
+    fn a_polite_kill_leaves_no_unfinished_file() {
+        let dir = TempDir::new();
+        let out = text(&dir.path("a.safetensors"));
+        let ids = vec!["1"; 60_000].join(",");
+        let mut child = spawn(&["logits", "--each-step", "-t", "1", "--ids", &ids, "-o", &out]);
+        let files = || std::fs::read_dir(dir.path("")).unwrap().collect::<Vec<_>>();
+        // The first one is gone at once: it was there to see whether there can be one.
+        let begun = || files().iter().flatten().any(|f| f.metadata().is_ok_and(|m| m.len() > 0));
+        while !begun() {
+            assert!(child.try_wait().unwrap().is_none(), "ended by itself");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        kill(&child, "-TERM");
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(143));
+        assert_eq!(files().len(), 0);
+    }
+
+    #[test]
+    fn a_model_file_that_is_cut_short_in_use_is_one_line_of_error() {
+        let dir = TempDir::new();
+        let model = dir.write("cut.mmfree", include_bytes!("../models/demo.mmfree"));
+        let path = text(&model);
+        let mut child = spawn(&["-m", &path, "x", "-n", "10000000", "--ignore-eos", "-q"]);
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_exact(&mut [0; 20]).unwrap();
+        // Read on, so that the program does not wait for us.
+        let reader = std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+        std::fs::File::options().write(true).open(&model).unwrap().set_len(4096).unwrap();
+        let output = child.wait_with_output().unwrap();
+        reader.join().unwrap().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+        assert!(message.starts_with("error: ") && message.contains("cut.mmfree"), "{message}");
+        assert!(message.contains("cut short"), "{message}");
     }
 
     #[test]

@@ -324,11 +324,42 @@ fn run(bytes: &[u8]) {
     }
 }
 
+/// Ends of eight tensors of 2^61 bytes come round to 0: sums must not wrap.
 #[test]
-fn every_truncation_is_refused() {
-    let bytes = parts().bytes();
+fn rejects_tensors_whose_ends_wrap_around() {
+    let mut header = json!({"__metadata__": {}});
+    let size = 1u64 << 60;
+    for i in 0..16 {
+        let end = if i < 15 { (i + 1) * size } else { u64::MAX - 1000 };
+        let len = end - i * size;
+        let info = json!({"dtype": "U8", "shape": [len], "data_offsets": [i * size, end]});
+        header[format!("t{i:02}")] = info;
+    }
+    // For every length of the rest: one of them is what a wrapped sum would call for.
+    let json = serde_json::to_vec(&header).unwrap();
+    for rest in 0..1200 {
+        let bytes = [&(json.len() as u64).to_le_bytes()[..], &json, &vec![0; rest]].concat();
+        assert!(refusal(&bytes).contains("cut short"));
+    }
+}
+
+#[test]
+fn every_truncation_is_refused_and_names_the_first_incomplete_tensor() {
+    let parts = parts();
+    let bytes = parts.bytes();
+    let start = bytes.len() - parts.data.len();
     for len in 0..bytes.len() {
-        assert!(open(&bytes[..len]).is_err(), "{len} of {} bytes", bytes.len());
+        let message = refusal(&bytes[..len]);
+        let Some(data) = len.checked_sub(start) else { continue };
+        let ends = parts.header.iter().filter(|(name, _)| *name != "__metadata__");
+        let first = ends
+            .map(|(name, info)| (info["data_offsets"][1].as_u64().unwrap() as usize, name))
+            .filter(|&(end, _)| end > data)
+            .min();
+        let (_, name) = first.unwrap();
+        let expected = format!("cut short: {len} bytes, but its header calls for {}", bytes.len());
+        assert!(message.contains(&expected), "{message}");
+        assert!(message.ends_with(&format!("not all there is {name}")), "{message}");
     }
 }
 

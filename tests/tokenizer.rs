@@ -224,5 +224,5 @@ fn a_model_file_brings_its_tokenizer_or_none() {
     let none = open(synthetic::model_without_tokenizer(&config, Packing::I2, 1));
     assert!(Tokenizer::from_file(&none).unwrap().is_none());
     let bad = open(synthetic::model(&config, Packing::I2, 1));
-    assert!(matches!(Tokenizer::from_file(&bad), Err(Error::Tokenizer { .. })));
+    assert!(matches!(Tokenizer::from_file(&bad), Err(Error::Invalid { .. })));
 }

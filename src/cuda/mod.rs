@@ -8,7 +8,7 @@
 //! the same order; the tests compare bits with the CPU's.
 //!
 //! Two ways through the model: one token of one sequence goes through in a single launch (`decode`), anything else goes
-//! row by row through one launch per operation (`forward`), with tensor cores where there are any.
+//! row by row through one launch per operation (`pass`), with tensor cores where there are any.
 
 mod bandwidth;
 mod compile;
@@ -16,6 +16,7 @@ mod decode;
 mod driver;
 mod forward;
 mod memory;
+mod pass;
 mod upload;
 mod workspace;
 

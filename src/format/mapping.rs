@@ -6,10 +6,10 @@
 use std::fs::File;
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Line, Result};
 
 /// A whole file, mapped read-only; derefs to its bytes. The start is aligned to a page.
 #[derive(Debug)]
@@ -60,7 +60,8 @@ impl Drop for Mapping {
     }
 }
 
-/// A mapping that the signal handler knows: where it lies, and what to say when it is lost.
+/// A mapping that the signal handler knows: where it lies, and what to say when it is lost. Slots form a list that
+/// only grows, one for each mapping that is open at a time; a released one is used again.
 #[derive(Debug)]
 struct Slot {
     /// First address, 0 while the slot is free.
@@ -69,33 +70,53 @@ struct Slot {
     end: AtomicUsize,
     /// The message; never freed, as the handler may read it at any time.
     message: AtomicPtr<String>,
+    /// The slot made before this one.
+    next: Option<&'static Slot>,
 }
 
-static SLOTS: [Slot; 64] = [const {
-    Slot {
-        start: AtomicUsize::new(0),
-        end: AtomicUsize::new(0),
-        message: AtomicPtr::new(std::ptr::null_mut()),
-    }
-}; 64];
+/// The slot made last.
+static SLOTS: AtomicPtr<Slot> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Held while the list grows; the handler reads it without.
+static GROWING: Mutex<()> = Mutex::new(());
 
 /// Set by [`end_on_lost_mapping`]: without a handler the slots would only leak.
 static INSTALL: Once = Once::new();
+
+/// All slots. Safe to call in a signal handler.
+fn slots() -> impl Iterator<Item = &'static Slot> {
+    // SAFETY: null, or a slot that was leaked when it was published: valid for ever, and only read.
+    let first = unsafe { SLOTS.load(Ordering::Acquire).as_ref() };
+    std::iter::successors(first, |slot| slot.next)
+}
 
 impl Slot {
     fn claim(map: &[u8], path: &Path) -> Option<&'static Slot> {
         if !INSTALL.is_completed() {
             return None;
         }
-        let start = map.as_ptr() as usize;
-        let slot = SLOTS.iter().find(|slot| {
-            slot.start.compare_exchange(0, start, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-        })?;
         let message = format!(
             "error: {}: the file was cut short, or could not be read, while it was in use\n",
-            path.display()
+            Line(&path.display().to_string())
         );
-        slot.message.store(Box::into_raw(Box::new(message)), Ordering::Release);
+        let message = Box::into_raw(Box::new(message));
+        let start = map.as_ptr() as usize;
+        let free = slots().find(|slot| {
+            slot.start.compare_exchange(0, start, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        });
+        let slot = free.unwrap_or_else(|| {
+            let growing = GROWING.lock().unwrap_or_else(PoisonError::into_inner);
+            let slot = Box::leak(Box::new(Slot {
+                start: AtomicUsize::new(start),
+                end: AtomicUsize::new(0),
+                message: AtomicPtr::new(std::ptr::null_mut()),
+                next: slots().next(),
+            }));
+            SLOTS.store(slot, Ordering::Release);
+            drop(growing);
+            slot
+        });
+        slot.message.store(message, Ordering::Release);
         slot.end.store(start + map.len(), Ordering::Release);
         Some(slot)
     }
@@ -130,7 +151,7 @@ extern "C" fn on_sigbus(
 ) {
     // SAFETY: the kernel passes a valid siginfo with SA_SIGINFO.
     let address = unsafe { (*info).si_addr() } as usize;
-    for slot in &SLOTS {
+    for slot in slots() {
         let (start, end) = (slot.start.load(Ordering::Acquire), slot.end.load(Ordering::Acquire));
         let message = slot.message.load(Ordering::Acquire);
         if start != 0 && (start..end).contains(&address) && !message.is_null() {

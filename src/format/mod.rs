@@ -5,11 +5,13 @@
 //! `__metadata__`. `docs/FORMAT.md` has it all, with a reader in Python.
 
 mod config;
+mod header;
 mod mapping;
 mod reader;
 mod writer;
 
 pub use config::{Config, Role, ShortConv, TensorSpec};
+pub use header::{HeaderError, read_header};
 pub use mapping::{Mapping, end_on_lost_mapping};
 pub use reader::{Embedding, FloatType, ModelFile, Span};
 pub use writer::{AtomicFile, Entry, Header, write_tensors};

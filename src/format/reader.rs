@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use safetensors::Dtype;
 use serde::Deserialize;
 
+use super::header::{HeaderError, read_header};
 use super::mapping::Mapping;
 use super::{ALIGNMENT, ARCHITECTURE, Config, Role, TOKENIZER, TensorSpec, VERSION, keys};
 use crate::error::{Error, Result};
@@ -139,8 +140,14 @@ impl ModelFile {
 
     fn check(path: PathBuf, bytes: Bytes) -> Result<ModelFile> {
         let invalid = |reason: String| Error::invalid(&path, reason);
-        let (header_len, header) = safetensors::SafeTensors::read_metadata(&bytes)
-            .map_err(|e| invalid(format!("not a model file, or a damaged one: {e}")))?;
+        let (data_start, header) = read_header(&bytes).map_err(|error| {
+            invalid(match error {
+                HeaderError::Short(reason) => reason,
+                HeaderError::Invalid(reason) => {
+                    format!("not a model file, or a damaged one: {}", clip(&reason))
+                }
+            })
+        })?;
         let no_metadata = HashMap::new();
         let metadata = header.metadata().as_ref().unwrap_or(&no_metadata);
         if metadata.get(keys::FORMAT).map(String::as_str) != Some(keys::FORMAT_VALUE) {
@@ -177,7 +184,6 @@ impl ModelFile {
         if !(bytes.as_ptr() as usize).is_multiple_of(ALIGNMENT) {
             return Err(invalid(format!("in memory, it must start at a multiple of {ALIGNMENT}")));
         }
-        let data_start = header_len + 8;
         let tensors = header.tensors();
         let mut table = Table { path: &path, data_start, unread: tensors };
         // Before the list of tensors is made: a small file must not ask for a long list.
@@ -427,9 +433,9 @@ impl Table<'_> {
 }
 
 /// A text from the file, short enough for a message and without control characters.
-fn clip(text: &str) -> String {
-    let mut out: String = text.chars().take(60).flat_map(char::escape_debug).collect();
-    if text.chars().nth(60).is_some() {
+pub(super) fn clip(text: &str) -> String {
+    let mut out: String = text.chars().take(100).flat_map(char::escape_debug).collect();
+    if text.chars().nth(100).is_some() {
         out.push_str("...");
     }
     out

@@ -36,7 +36,14 @@ impl AtomicFile {
                 return Err(Error::invalid(path, "is not a regular file, it cannot be replaced"));
             }
             Ok(_) if !replace => return Err(exists(path)),
-            _ => {}
+            Ok(_) => {}
+            Err(_) if path.is_symlink() => {
+                return Err(Error::invalid(path, "is a link to a file that cannot be reached"));
+            }
+            Err(_) if path.as_os_str().as_encoded_bytes().ends_with(b"/") => {
+                return Err(Error::invalid(path, "names a folder, where a file is to be written"));
+            }
+            Err(_) => {}
         }
         // A link is followed, so that the file it names is replaced and not the link.
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -194,4 +201,64 @@ pub fn write_tensors(
         out.file().write_all(bytes).map_err(out.error())?;
     }
     out.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(folder: &Path) -> usize {
+        std::fs::read_dir(folder).unwrap().count()
+    }
+
+    #[test]
+    fn an_abandoned_file_leaves_the_old_one_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        std::fs::write(&path, "old").unwrap();
+        let mut file = AtomicFile::create(&path, true).unwrap();
+        file.file().write_all(b"half of the ne").unwrap();
+        drop(file);
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(entries(folder.path()), 1);
+    }
+
+    #[test]
+    fn an_existing_file_is_kept_unless_told_even_if_it_appears_late() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let late = AtomicFile::create(&path, false).unwrap();
+        std::fs::write(&path, "old").unwrap();
+        assert!(late.commit().unwrap_err().to_string().contains("--force"));
+        assert!(AtomicFile::create(&path, false).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        AtomicFile::create(&path, true).unwrap().commit().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+        assert_eq!(entries(folder.path()), 1);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_link_is_followed_and_a_dead_one_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        assert!(AtomicFile::create(&link, true).unwrap_err().to_string().contains("a link"));
+        std::fs::write(&target, "old").unwrap();
+        AtomicFile::create(&link, true).unwrap().commit().unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read(&target).unwrap(), b"");
+    }
+
+    #[test]
+    fn what_cannot_be_a_file_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["", "new/"] {
+            let path = folder.path().join(name);
+            let error = AtomicFile::create(&path, true).unwrap_err().to_string();
+            assert!(error.contains("where a file is to be written"), "{error}");
+        }
+        assert_eq!(entries(folder.path()), 0);
+        assert!(AtomicFile::create("/dev/null".as_ref(), true).is_err());
+    }
 }

@@ -1,17 +1,22 @@
 //! Ternary row kernels: int8 activations against packed trits, exact int32 sums.
 //!
 //! A kernel computes, for some strips of a packed matrix `[rows, cols]` and a batch of int8 rows,
-//! `sum[b][r] = Σ_j q[b][j] * trit[r][j]`. Every kernel gives the integers of the scalar one, bit for bit,
-//! whatever the bytes of the matrix.
+//! `sum[b][r] = Σ_j q[b][j] * trit[r][j]`. Every kernel gives the integers of the scalar one, bit
+//! for bit, whatever the bytes of the matrix.
 //!
-//! One folder per architecture, one leaf file per instruction set and packing. A leaf's kernel type can only be made
-//! where the CPU has the instructions (`new() -> Option<Self>`), so holding one is the proof that running it is
-//! sound. To add a kernel: write the leaf, list it in [`all`].
+//! One folder per architecture, one leaf file per instruction set and packing. A leaf's kernel type
+//! can only be made where the CPU has the instructions (`new() -> Option<Self>`), so holding one is
+//! the proof that running it is sound. To add a kernel: write the leaf, list it in [`all`].
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod float;
 pub mod measure;
 pub mod scalar;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod t5;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod t5_split;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
@@ -32,13 +37,18 @@ pub enum Isa {
     Scalar,
     /// x86-64 with AVX2.
     Avx2,
-    /// x86-64 with AVX-512 F, BW, VL, VBMI and VNNI: Ice Lake, Zen 4 and later. With less it is [`Isa::Avx2`].
+    /// x86-64 with AVX-512 F, BW, VL, VBMI and VNNI: Ice Lake, Zen 4 and later. With less it is
+    /// [`Isa::Avx2`].
     Avx512,
+    /// 64-bit ARM, every CPU: Raspberry Pi 3, 4, Zero 2.
+    Neon,
+    /// 64-bit ARM with the dot products of ARMv8.2 (`dotprod`): Raspberry Pi 5.
+    NeonDot,
 }
 
 impl Isa {
     /// Every instruction set, on this architecture or not, slowest first.
-    pub const ALL: [Isa; 3] = [Isa::Scalar, Isa::Avx2, Isa::Avx512];
+    pub const ALL: [Isa; 5] = [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Neon, Isa::NeonDot];
 
     /// The name on the command line and in `MMFREE_ISA`.
     pub fn name(self) -> &'static str {
@@ -46,6 +56,8 @@ impl Isa {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Neon => "neon",
+            Isa::NeonDot => "neondot",
         }
     }
 
@@ -57,7 +69,8 @@ impl Isa {
     /// The one named, or with `auto` the fastest that this CPU has.
     ///
     /// # Errors
-    /// [`Error::Isa`] for an unknown name or one that this CPU lacks; never another one in its place.
+    /// [`Error::Isa`] for an unknown name or one that this CPU lacks; never another one in its
+    /// place.
     pub fn from_name(name: &str) -> Result<Isa> {
         let available = Isa::available();
         let found = match name {
@@ -112,28 +125,29 @@ pub trait Kernel: Send + Sync {
     /// How it adds.
     fn family(&self) -> Family;
 
-    /// The number of rows of activations from which it is faster than those before it in the list of [`all`].
+    /// The number of rows of activations from which it is faster than those before it in the list
+    /// of [`all`].
     fn min_batch(&self) -> usize {
         1
     }
 
-    /// Bytes of prepared input (look-up tables, say) for each row of `cols` activations; 0 where it reads the
-    /// int8 values alone. A multiple of 64.
+    /// Bytes of prepared input (look-up tables, say) for each row of `cols` activations; 0 where it
+    /// reads the int8 values alone. A multiple of 64.
     fn prepared_len(&self, cols: usize) -> usize {
         let _ = cols;
         0
     }
 
-    /// Fills the prepared input of one row of activations, `q` with its padding (see [`Input`]). `out` is
-    /// [`prepared_len`](Self::prepared_len) bytes.
+    /// Fills the prepared input of one row of activations, `q` with its padding (see [`Input`]).
+    /// `out` is [`prepared_len`](Self::prepared_len) bytes.
     fn prepare(&self, cols: usize, q: &[i8], out: &mut [u8]) {
         let _ = (cols, q, out);
     }
 
     /// Computes a job whose bounds have all been checked: see [`Job::run`], the only caller.
     ///
-    /// `out[b * job.rows() + r]` becomes the sum of batch row `b` and row `r` of the job's strips, padding rows
-    /// included. What was in `out` is not read.
+    /// `out[b * job.rows() + r]` becomes the sum of batch row `b` and row `r` of the job's strips,
+    /// padding rows included. What was in `out` is not read.
     fn compute(&self, job: &Job<'_>, out: &mut [i32]);
 }
 
@@ -144,7 +158,8 @@ pub struct Input<'a> {
     pub batch: usize,
     /// Activations in a row.
     pub cols: usize,
-    /// `batch` rows, each `stride(cols)` bytes, the values behind `cols` zero. Values are -127..=127.
+    /// `batch` rows, each `stride(cols)` bytes, the values behind `cols` zero. Values are
+    /// -127..=127.
     pub q: &'a [i8],
     /// The sum of each row.
     pub sums: &'a [i32],
@@ -181,7 +196,8 @@ impl<'a> Job<'a> {
     /// Runs the job: `out[b * self.rows() + r]` becomes the sum of batch row `b` and row `r`.
     ///
     /// # Panics
-    /// If the kernel is for another packing, its input was not prepared, or `out` is not `batch * rows` long.
+    /// If the kernel is for another packing, its input was not prepared, or `out` is not `batch *
+    /// rows` long.
     pub fn run(&self, kernel: &dyn Kernel, out: &mut [i32]) {
         assert_eq!(kernel.packing(), self.matrix.packing());
         assert_eq!(
@@ -221,12 +237,15 @@ pub fn all() -> &'static [Box<dyn Kernel>] {
             vec![Box::new(scalar::I2Scalar), Box::new(scalar::T5Scalar)];
         #[cfg(target_arch = "x86_64")]
         x86::list(&mut kernels);
+        #[cfg(target_arch = "aarch64")]
+        aarch64::list(&mut kernels);
         kernels
     })
 }
 
-/// The kernel for a packing, an instruction set and a number of rows of activations: the fastest of the set, or of the
-/// next slower one that has a kernel of the family asked for. `None` where there is none of that family.
+/// The kernel for a packing, an instruction set and a number of rows of activations: the fastest of
+/// the set, or of the next slower one that has a kernel of the family asked for. `None` where there
+/// is none of that family.
 pub fn select(
     packing: Packing,
     isa: Isa,

@@ -1,4 +1,5 @@
-//! The reference kernels: plain Rust, short enough to be believed. Every other kernel must give their integers.
+//! The reference kernels: plain Rust, short enough to be believed. Every other kernel must give
+//! their integers.
 
 use super::{Family, Isa, Job, Kernel, stride};
 use crate::packing::{Packing, STRIP, i2, t5};
@@ -77,7 +78,8 @@ impl Kernel for T5Scalar {
         Family::Add
     }
 
-    /// For each group of five activations, the sums that the 122 positive patterns of trits make, as i16.
+    /// For each group of five activations, the sums that the 122 positive patterns of trits make,
+    /// as i16.
     fn prepared_len(&self, cols: usize) -> usize {
         cols.div_ceil(t5::GROUP) * t5::TABLE * 2
     }
@@ -121,7 +123,8 @@ impl Kernel for T5Scalar {
                     for (out, &byte) in out.iter_mut().zip(&bytes[at..at + STRIP]) {
                         let entry = 2 * usize::from(byte & 0x7F);
                         let sum = i32::from(i16::from_ne_bytes([table[entry], table[entry + 1]]));
-                        // A set bit 7 negates: -sum is !sum + 1, and the row constant holds all the ones.
+                        // A set bit 7 negates: -sum is !sum + 1, and the row constant holds all the
+                        // ones.
                         *out += sum ^ (byte as i8 >> 7) as i32;
                     }
                 }

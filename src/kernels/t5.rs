@@ -1,10 +1,10 @@
-//! What the `t5` kernels of every architecture share: where a strip's bytes are, and the dot kernels' order of
-//! activations.
+//! What the `t5` kernels of every architecture share: where a strip's bytes are, and the dot
+//! kernels' order of activations.
 
 use crate::packing::{PackedMatrix, STRIP, t5};
 
-/// Group-quads: four neighbouring groups, 20 columns, whose bytes a dot kernel puts side by side to get, for each of
-/// the five trits of a byte, a quad of codes for a 4-wide dot product.
+/// Group-quads: four neighbouring groups, 20 columns, whose bytes a dot kernel puts side by side to
+/// get, for each of the five trits of a byte, a quad of codes for a 4-wide dot product.
 pub(super) const QUAD_GROUPS: usize = 4;
 
 /// Columns of a group-quad.
@@ -48,8 +48,9 @@ impl<'a> Strip<'a> {
         std::array::from_fn(|r| i32::from(u16::from_le_bytes(constants[r])))
     }
 
-    /// The row constants less the number of bytes with bit 7 set: what the sums of a kernel that negates by
-    /// `-x`, not `!x`, lack. Zero in a valid file. Inlined, to be compiled for the caller's instruction set.
+    /// The row constants less the number of bytes with bit 7 set: what the sums of a kernel that
+    /// negates by `-x`, not `!x`, lack. Zero in a valid file. Inlined, to be compiled for the
+    /// caller's instruction set.
     #[inline]
     pub(super) fn corrections(&self) -> [i32; STRIP] {
         let mut corrections = self.constants();
@@ -87,8 +88,8 @@ pub(super) fn quads_len(cols: usize) -> usize {
     (cols.div_ceil(QUAD_COLS) * QUAD_COLS).next_multiple_of(64)
 }
 
-/// Puts a row of activations in the dot kernels' order: for each group-quad, the first activation of each of the four
-/// groups, then the second of each, and so on.
+/// Puts a row of activations in the dot kernels' order: for each group-quad, the first activation
+/// of each of the four groups, then the second of each, and so on.
 pub(super) fn prepare_quads(q: &[i8], out: &mut [u8]) {
     for (at, out) in out.chunks_mut(QUAD_COLS).enumerate() {
         let from = at * QUAD_COLS;

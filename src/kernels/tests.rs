@@ -1,4 +1,5 @@
-//! Every kernel against the scalar one: the same integers, whatever the shape, the split and the bytes.
+//! Every kernel against the scalar one: the same integers, whatever the shape, the split and the
+//! bytes.
 
 use std::ops::Range;
 
@@ -168,8 +169,8 @@ fn all_extreme_inputs_do_not_overflow_at_any_width() {
     }
 }
 
-/// The bytes that make the largest lanes: for i2 the invalid code 3 everywhere, for t5 each sign of the entry of all
-/// ones, with the largest row constant.
+/// The bytes that make the largest lanes: for i2 the invalid code 3 everywhere, for t5 each sign of
+/// the entry of all ones, with the largest row constant.
 #[test]
 fn the_largest_bytes_do_not_overflow_at_any_width() {
     for cols in [255, 6912, 13824, 65536] {

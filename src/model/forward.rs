@@ -22,6 +22,8 @@ struct Segment {
     step: usize,
     /// The first token's index in the step.
     token: usize,
+    /// The first token's place in the sequence.
+    first: u64,
     /// The first row.
     row: usize,
     /// Tokens, and so rows.
@@ -74,7 +76,8 @@ pub(super) fn forward(model: &Model, ws: &mut Workspace, steps: &mut [Step<'_>])
             let left = steps[step].tokens.len() - token;
             let len = left.min(MAX_ROWS - rows);
             if len > 0 {
-                segments.push(Segment { step, token, row: rows, len });
+                let first = steps[step].state.position.saturating_add(token as u64);
+                segments.push(Segment { step, token, first, row: rows, len });
                 rows += len;
             }
             (step, token) = if len < left { (step, token + len) } else { (step + 1, 0) };
@@ -365,6 +368,7 @@ impl Pass<'_> {
                 Want::Last if ends => wanted.push(Segment {
                     step: s.step,
                     token: s.token + s.len - 1,
+                    first: s.first + s.len as u64 - 1,
                     row: s.row + s.len - 1,
                     len: 1,
                 }),
@@ -405,7 +409,7 @@ impl Pass<'_> {
         for segment in &wanted {
             let logits = &self.ws.gate[segment.row * vocab..][..segment.len * vocab];
             if let Some(at) = ops.first_non_finite(logits) {
-                let position = segment.token + at / vocab;
+                let position = segment.first + (at / vocab) as u64;
                 return Err(Error::NonFinite { place: "the logits".into(), position });
             }
             steps[segment.step].logits.extend_from_slice(logits);
@@ -431,7 +435,10 @@ fn each_row<T: Send>(
     let bad = first_bad.into_inner();
     match segments.iter().find(|s| (s.row..s.row + s.len).contains(&bad)) {
         None => Ok(()),
-        Some(s) => Err(Error::NonFinite { place: place(), position: s.token + bad - s.row }),
+        Some(s) => {
+            let position = s.first + (bad - s.row) as u64;
+            Err(Error::NonFinite { place: place(), position })
+        }
     }
 }
 

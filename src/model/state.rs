@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::memory::Memory;
 use crate::error::{Error, Result};
-use crate::format::{Config, Mapping, ShortConv, write_tensors};
+use crate::format::{Config, HeaderError, Mapping, ShortConv, read_header, write_tensors};
 
 const FORMAT: &str = "mmfree-state";
 const VERSION: &str = "1";
@@ -135,8 +135,14 @@ impl State {
     ) -> Result<(State, BTreeMap<String, String>, Vec<u32>)> {
         let invalid = |reason: String| Error::invalid(path, reason);
         let bytes = Mapping::open(path)?;
-        let (header_len, header) = safetensors::SafeTensors::read_metadata(&bytes)
-            .map_err(|e| invalid(format!("not a saved state, or a damaged one: {e}")))?;
+        let (data_start, header) = read_header(&bytes).map_err(|error| {
+            invalid(match error {
+                HeaderError::Short(reason) => reason,
+                HeaderError::Invalid(reason) => {
+                    format!("not a saved state, or a damaged one: {reason}")
+                }
+            })
+        })?;
         let metadata: BTreeMap<String, String> =
             header.metadata().clone().unwrap_or_default().into_iter().collect();
         let get = |key: &str| metadata.get(key).map_or("", String::as_str);
@@ -170,7 +176,7 @@ impl State {
                     &format!("{shape:?}"),
                 ));
             }
-            let data = &bytes[header_len + 8..][info.data_offsets.0..info.data_offsets.1];
+            let data = &bytes[data_start..][info.data_offsets.0..info.data_offsets.1];
             let floats: Vec<f32> = data
                 .chunks_exact(4)
                 .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
@@ -197,7 +203,7 @@ impl State {
         h.copy_from_slice(&recurrence);
         taps.copy_from_slice(&windows);
         let ids = match header.info("ids") {
-            Some(info) if info.dtype == safetensors::Dtype::U32 => bytes[header_len + 8..]
+            Some(info) if info.dtype == safetensors::Dtype::U32 => bytes[data_start..]
                 [info.data_offsets.0..info.data_offsets.1]
                 .chunks_exact(4)
                 .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))

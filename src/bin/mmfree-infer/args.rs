@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser, Subcommand};
+use mmfree::SamplerOptions;
+use mmfree::kernels::Isa;
 
 /// Writes text with a MatMul-free language model.
 ///
@@ -57,8 +60,8 @@ pub struct ModelArgs {
     pub threads: Option<usize>,
 
     /// Instruction set: auto, or a name that `info` shows [default: MMFREE_ISA, else auto]
-    #[arg(long, value_name = "NAME")]
-    pub isa: Option<String>,
+    #[arg(long, value_name = "NAME", value_parser = isa)]
+    pub isa: Option<Isa>,
 
     /// Kernels: add (additions only), dot (int8 dot products), or auto, the faster; makes no
     /// difference to the text
@@ -73,8 +76,8 @@ pub struct ModelArgs {
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
 pub struct PromptArgs {
-    /// Prompt; `-` reads it from stdin, and so does none at all where stdin is not a terminal. An
-    /// empty prompt is the BOS token
+    /// Prompt; `-` reads it from stdin, and so does none at all where stdin is not a terminal (not
+    /// with --load-state: then only `-` does). An empty prompt is the BOS token
     #[arg(value_name = "PROMPT")]
     pub text: Option<String>,
 
@@ -126,7 +129,7 @@ pub struct GenerateArgs {
     #[command(flatten)]
     pub sampling: SamplingArgs,
 
-    /// Save the session to go on with later
+    /// Save the session to go on with later; of files that exist, only a saved session is replaced
     #[arg(long, value_name = "FILE", help_heading = "Sessions")]
     pub save_state: Option<PathBuf>,
 
@@ -145,7 +148,7 @@ pub struct SamplingArgs {
     pub greedy: bool,
 
     /// Temperature; 0 is greedy
-    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    #[arg(long, value_name = "T", value_parser = temp, allow_negative_numbers = true)]
     pub temp: Option<f32>,
 
     /// Only the K likeliest tokens; 0 for all
@@ -153,15 +156,15 @@ pub struct SamplingArgs {
     pub top_k: Option<usize>,
 
     /// Only the likeliest tokens that together have probability P
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", value_parser = top_p, allow_negative_numbers = true)]
     pub top_p: Option<f32>,
 
     /// Only tokens at least P times as likely as the likeliest
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", value_parser = min_p, allow_negative_numbers = true)]
     pub min_p: Option<f32>,
 
     /// Make tokens that are there already less likely; 1 is off
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", value_parser = repeat_penalty, allow_negative_numbers = true)]
     pub repeat_penalty: Option<f32>,
 
     /// Seed of the draws [default: a random one, reported]
@@ -178,7 +181,8 @@ pub struct LogitsArgs {
     pub input: InputArgs,
 
     /// File to write: `ids` [tokens], `logits` [tokens, vocabulary], `state` [layers, width],
-    /// `windows` where the model has convolutions
+    /// `windows` where the model has convolutions. Of files that exist, only one of its kind is
+    /// replaced
     #[arg(short, long, value_name = "OUT.safetensors")]
     pub output: PathBuf,
 
@@ -259,8 +263,8 @@ pub struct BenchArgs {
     pub repetitions: u32,
 
     /// Instruction set, as without `bench`
-    #[arg(long, value_name = "NAME")]
-    pub isa: Option<String>,
+    #[arg(long, value_name = "NAME", value_parser = isa)]
+    pub isa: Option<Isa>,
 
     /// Kernels, as without `bench`
     #[arg(long, value_name = "FAMILY", value_parser = ["add", "dot", "auto"], default_value = "auto", hide_default_value = true)]
@@ -277,6 +281,54 @@ pub struct BenchArgs {
     /// Print comma-separated values
     #[arg(long)]
     pub csv: bool,
+}
+
+impl Args {
+    /// What was typed. A mistake in it ends the program, with exit code 2.
+    pub fn read() -> Args {
+        let error = match Args::try_parse() {
+            Ok(args) => match args.generate.prompt.text.as_deref() {
+                Some(text) if args.command.is_none() && is_command(text) => {
+                    let message = format!(
+                        "`{text}` behind other arguments: a command goes first, as in `mmfree-infer {text}`; a \
+                         prompt of that name goes through -p"
+                    );
+                    Args::command().error(ErrorKind::ArgumentConflict, message)
+                }
+                _ => return args,
+            },
+            Err(error) => explain(error),
+        };
+        error.exit()
+    }
+}
+
+fn is_command(text: &str) -> bool {
+    Args::command().get_subcommands().any(|command| command.get_name() == text)
+}
+
+/// Says what was probably meant by arguments that clap takes for something else.
+fn explain(mut error: clap::Error) -> clap::Error {
+    let typed: Vec<String> =
+        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    if typed.first().is_none_or(|first| is_command(first)) {
+        return error;
+    }
+    if let Some(command) = typed.iter().find(|arg| is_command(arg)) {
+        let tip = format!("a command goes first, as in `mmfree-infer {command}`");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+        return error;
+    }
+    match error.get(ContextKind::InvalidSubcommand) {
+        // What follows a prompt can only be a command, clap thinks.
+        Some(ContextValue::String(word)) if !word.starts_with('-') => {
+            let message = format!(
+                "`{word}` behind the prompt: a prompt of several words goes in quotes, as one argument"
+            );
+            Args::command().error(ErrorKind::UnknownArgument, message)
+        }
+        _ => error,
+    }
 }
 
 /// A list of token ids, not empty.
@@ -298,6 +350,39 @@ fn threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(threads) if (1..=mmfree::MAX_THREADS).contains(&threads) => Ok(threads),
         _ => Err(format!("must be 1 to {}", mmfree::MAX_THREADS)),
+    }
+}
+
+fn isa(text: &str) -> Result<Isa, String> {
+    Isa::from_name(text).map_err(|error| error.to_string())
+}
+
+fn temp(text: &str) -> Result<f32, String> {
+    in_range(text, |temperature| SamplerOptions { temperature, ..Default::default() })
+}
+
+fn top_p(text: &str) -> Result<f32, String> {
+    in_range(text, |top_p| SamplerOptions { top_p, ..Default::default() })
+}
+
+fn min_p(text: &str) -> Result<f32, String> {
+    in_range(text, |min_p| SamplerOptions { min_p, ..Default::default() })
+}
+
+fn repeat_penalty(text: &str) -> Result<f32, String> {
+    in_range(text, |repeat_penalty| SamplerOptions { repeat_penalty, ..Default::default() })
+}
+
+/// A number that the sampler takes as the one option that `options` makes of it.
+fn in_range(text: &str, options: impl Fn(f32) -> SamplerOptions) -> Result<f32, String> {
+    let value = text.parse().map_err(|_| "must be a number")?;
+    match options(value).validate() {
+        Ok(()) => Ok(value),
+        // The value is there already.
+        Err(mmfree::Error::Option { reason, .. }) => {
+            Err(reason.split_once(", ").map_or(reason.as_str(), |(_, right)| right).to_owned())
+        }
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -334,7 +419,6 @@ fn unescape(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_sound() {

@@ -65,7 +65,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
         let opened = Opened::new(&ModelArgs {
             model: args.model.clone(),
             threads,
-            isa: args.isa.clone(),
+            isa: args.isa,
             device: args.device.clone(),
             kernel: args.kernel.clone(),
         })?;

@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 
 use mmfree::error::IoReason;
 
-/// Exit code after Ctrl-C: 128 + SIGINT, as shells have it.
-const INTERRUPTED: u8 = 130;
+/// Exit code for what was typed wrongly, that of clap.
+const USAGE: u8 = 2;
 
 /// Why the program ends.
 #[derive(Debug)]
@@ -18,8 +18,10 @@ pub enum Failure {
     Error(mmfree::Error),
     /// The same, of the command line's own.
     Message(String),
-    /// Ctrl-C; everything there is to say has been said.
-    Interrupted,
+    /// Something was typed wrongly that only shows once the arguments are put together.
+    Usage(String),
+    /// A signal with this number; everything there is to say has been said.
+    Interrupted(u8),
     /// Whoever read our output has seen enough.
     ClosedPipe,
 }
@@ -44,12 +46,17 @@ impl Failure {
         let message = match self {
             Failure::Error(error) => error.to_string(),
             Failure::Message(message) => message.clone(),
-            Failure::Interrupted => return ExitCode::from(INTERRUPTED),
+            Failure::Usage(message) => message.clone(),
+            // As shells have it.
+            Failure::Interrupted(signal) => return ExitCode::from(128 + signal),
             Failure::ClosedPipe => return ExitCode::SUCCESS,
         };
         // Where stderr is closed there is no one left to tell.
         let _ = writeln!(io::stderr(), "error: {message}");
-        ExitCode::FAILURE
+        match self {
+            Failure::Usage(_) => ExitCode::from(USAGE),
+            _ => ExitCode::FAILURE,
+        }
     }
 }
 

@@ -4,9 +4,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use mmfree::format::AtomicFile;
 use mmfree::{
-    DecodeStream, GenerationConfig, Limits, SamplerOptions, Session, StopReason, StopStrings,
+    DecodeStream, Error, GenerationConfig, GenerationFault, Limits, SamplerOptions, Session,
+    StopReason, StopStrings,
 };
 use serde::Serialize;
 
@@ -14,6 +14,7 @@ use crate::args::{GenerateArgs, SamplingArgs};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::open::Opened;
+use crate::output;
 use crate::prompt::Prompt;
 use crate::report::{self, Memory, bytes, rate, say, time, tokens};
 
@@ -23,11 +24,17 @@ const MAX_TOKENS: usize = 128;
 pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     let prompt = Prompt::read(&args.prompt, args.load_state.is_some())?;
     if let Some(path) = &args.save_state {
-        // Now, and not when all the work is done: dropped, it leaves nothing behind.
-        AtomicFile::create(path, true)?;
+        output::check(path, output::STATE)?;
     }
     let opened = Opened::new(&args.model)?;
-    let defaults = GenerationConfig::from_file(opened.model.file())?;
+    let (defaults, faults) = GenerationConfig::from_file_lenient(opened.model.file());
+    if let Some(fault) = faults.iter().find(|fault| counts(fault, args, &defaults)) {
+        let mut reason = format!("generation_config.json: {fault}");
+        if let Some(option) = fault.key.and_then(instead) {
+            reason += &format!("; {option} goes without it");
+        }
+        return Err(Error::invalid(opened.model.file().path(), reason).into());
+    }
     let mut session = match &args.load_state {
         Some(path) => Session::load(&opened.model, path)?,
         None => Session::new(&opened.model, seeded(defaults.defaults()))?,
@@ -51,12 +58,50 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     };
     let writer = Writer::new(args, &opened, &session, &prompt)?;
     let mut job = Job { args, opened: &opened, session, given, writer };
-    let outcome = job.run(&limits)?;
-    if let Some(path) = &args.save_state {
+    let interrupt = Interrupt::install();
+    let outcome = job.run(&limits, &interrupt);
+    // Also where no one reads the text any more: the session is sound, and to be gone on with.
+    if let (Ok(_) | Err(Failure::ClosedPipe), Some(path)) = (&outcome, &args.save_state) {
         job.session.save(path)?;
     }
+    let outcome = outcome?;
     job.finish(&outcome)?;
-    if outcome.stop == "interrupted" { Err(Failure::Interrupted) } else { Ok(()) }
+    if outcome.stop == "interrupted" { Err(interrupt.failure()) } else { Ok(()) }
+}
+
+/// Whether a default that cannot be used would be, with these arguments.
+fn counts(fault: &GenerationFault, args: &GenerateArgs, defaults: &GenerationConfig) -> bool {
+    let given = &args.sampling;
+    // A saved session has its own.
+    let resumes = args.load_state.is_some();
+    let samples = !given.greedy && given.temp != Some(0.0);
+    let draws = samples && (asks_to_sample(given) || defaults.do_sample) && !resumes;
+    match fault.key {
+        Some("do_sample") => samples && !asks_to_sample(given) && !resumes,
+        Some("temperature") => {
+            samples && given.temp.is_none() && (draws || resumes && asks_to_sample(given))
+        }
+        Some("top_k") => draws && given.top_k.is_none(),
+        Some("top_p") => draws && given.top_p.is_none(),
+        Some("min_p") => draws && given.min_p.is_none(),
+        Some("repetition_penalty") => given.repeat_penalty.is_none() && !resumes,
+        Some("eos_token_id") => !args.ignore_eos,
+        _ => samples && !asks_to_sample(given) && !resumes,
+    }
+}
+
+/// The option that makes up for a default that cannot be used.
+fn instead(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "do_sample" => "--greedy or --temp",
+        "temperature" => "--temp",
+        "top_k" => "--top-k",
+        "top_p" => "--top-p",
+        "min_p" => "--min-p",
+        "repetition_penalty" => "--repeat-penalty",
+        "eos_token_id" => "--ignore-eos",
+        _ => return None,
+    })
 }
 
 /// The ids of the prompt, a BOS in front unless they go behind a saved session.
@@ -85,6 +130,11 @@ fn seeded(options: SamplerOptions) -> SamplerOptions {
     SamplerOptions { seed: RandomState::new().build_hasher().finish() >> 32, ..options }
 }
 
+/// Whether one of the options that turn sampling on was given.
+fn asks_to_sample(args: &SamplingArgs) -> bool {
+    args.temp.is_some() || args.top_k.is_some() || args.top_p.is_some() || args.min_p.is_some()
+}
+
 /// The options as given over those of the session: the checkpoint's defaults, or what it was saved
 /// with.
 fn sampling(
@@ -92,12 +142,10 @@ fn sampling(
     defaults: &GenerationConfig,
     session: SamplerOptions,
 ) -> SamplerOptions {
-    let given =
-        args.temp.is_some() || args.top_k.is_some() || args.top_p.is_some() || args.min_p.is_some();
     let temperature = match args.temp {
         _ if args.greedy => 0.0,
         Some(temperature) => temperature,
-        None if given && session.is_greedy() => defaults.sampler.temperature,
+        None if asks_to_sample(args) && session.is_greedy() => defaults.sampler.temperature,
         None => session.temperature,
     };
     SamplerOptions {
@@ -128,11 +176,17 @@ impl<'a> Writer<'a> {
         session: &Session,
         prompt: &Prompt,
     ) -> Result<Writer<'a>, Failure> {
-        if opened.tokenizer.is_none() && !args.stop.is_empty() {
+        if !args.stop.is_empty() {
             opened.tokenizer("so --stop cannot be used")?;
         }
         let stops = StopStrings::new(args.stop.clone())?;
-        let text = match &opened.tokenizer {
+        let tokenizer = opened.try_tokenizer().unwrap_or_else(|reason| {
+            if !args.quiet {
+                say(&format!("note: the text cannot be shown, so these are ids: {reason}"));
+            }
+            None
+        });
+        let text = match tokenizer {
             Some(tokenizer) => Some((tokenizer.stream_after(session.ids())?, stops)),
             None => None,
         };
@@ -201,8 +255,7 @@ struct Outcome {
 }
 
 impl Job<'_> {
-    fn run(&mut self, limits: &Limits) -> Result<Outcome, Failure> {
-        let interrupt = Interrupt::install();
+    fn run(&mut self, limits: &Limits, interrupt: &Interrupt) -> Result<Outcome, Failure> {
         let prompt_end = self.session.ids().len();
         let pending = self.session.pending().len();
         let start = Instant::now();
@@ -259,7 +312,7 @@ impl Job<'_> {
                 sampling: options.into(),
                 threads: model.threads(),
                 isa: model.isa().name(),
-                load_seconds: self.opened.time.as_secs_f64(),
+                load_seconds: self.opened.time().as_secs_f64(),
                 prompt_seconds: outcome.prompt.1.as_secs_f64(),
                 prompt_tokens_per_second: report::per_second(outcome.prompt.0, outcome.prompt.1),
                 text_seconds: outcome.text.1.as_secs_f64(),
@@ -277,7 +330,7 @@ impl Job<'_> {
         };
         say(&format!(
             "model:  {name}, ready in {}; {}, {threads}",
-            time(self.opened.time),
+            time(self.opened.time()),
             model.isa().name()
         ));
         say(&format!("prompt: {}", rate(outcome.prompt.0, outcome.prompt.1)));

@@ -19,7 +19,7 @@ const CHUNK: u64 = 64;
 
 pub fn run(args: &InfoArgs) -> Result<(), Failure> {
     let opened = Opened::new(&args.model)?;
-    let info = Info::new(&opened)?;
+    let info = Info::new(&opened);
     if args.json { report::print_json(&info) } else { report::print(&info.to_string()) }
 }
 
@@ -35,10 +35,16 @@ struct Info {
     bits_per_weight: f64,
     embedding_type: &'static str,
     tokenizer: bool,
+    /// Why it cannot be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokenizer_fault: Option<String>,
     sampling_default: String,
     isa: &'static str,
     isas_available: Vec<&'static str>,
     threads: usize,
+    /// Where the model runs, and the GPUs that there are, or why none.
+    device: String,
+    gpus: Vec<String>,
     /// Bytes of the file, mapped and shared between processes.
     file_bytes: u64,
     /// Of them, those that every token reads; the rest is the embedding, of which it reads a row,
@@ -64,7 +70,7 @@ struct Packed {
 }
 
 impl Info {
-    fn new(opened: &Opened) -> Result<Info, Failure> {
+    fn new(opened: &Opened) -> Info {
         let (model, file) = (&opened.model, opened.model.file());
         let config = file.config().clone();
         let mut packings: BTreeMap<&'static str, Packed> = BTreeMap::new();
@@ -91,8 +97,11 @@ impl Info {
             .filter_map(|spec| file.floats_span(&spec.name))
             .map(|span| span.len())
             .sum();
-        let defaults = GenerationConfig::from_file(file)?.defaults();
-        let sampling_default = if defaults.is_greedy() {
+        let (defaults, faults) = GenerationConfig::from_file_lenient(file);
+        let defaults = defaults.defaults();
+        let sampling_default = if let Some(fault) = faults.first() {
+            format!("cannot be used: generation_config.json: {fault}")
+        } else if defaults.is_greedy() {
             "greedy".to_owned()
         } else {
             format!(
@@ -100,7 +109,7 @@ impl Info {
                 defaults.temperature, defaults.top_k, defaults.top_p, defaults.min_p
             )
         };
-        Ok(Info {
+        Info {
             file: file.path().display().to_string(),
             architecture: mmfree::format::ARCHITECTURE,
             hash: file.hash().to_owned(),
@@ -108,17 +117,20 @@ impl Info {
             packings,
             bits_per_weight: 8.0 * packed_bytes as f64 / ternary_parameters as f64,
             embedding_type,
-            tokenizer: opened.tokenizer.is_some(),
+            tokenizer: file.tokenizer_json().is_some(),
+            tokenizer_fault: opened.try_tokenizer().err().map(str::to_owned),
             sampling_default,
             isa: model.isa().name(),
             isas_available: Isa::available().iter().map(|isa| isa.name()).collect(),
             threads: model.threads(),
+            device: model.device().to_string(),
+            gpus: gpus(),
             file_bytes: file.bytes().len() as u64,
             weight_bytes: packed_bytes + floats as u64,
             state_bytes: 4 * config.state_len() as u64,
             buffer_bytes: buffers(model, &config),
             config,
-        })
+        }
     }
 }
 
@@ -162,7 +174,11 @@ impl fmt::Display for Info {
         let bounds = if config.lower_bounds { "lower bounds" } else { "no lower bounds" };
         let tied = if config.tie_word_embeddings { "tied" } else { "not tied" };
         writeln!(f, "            {bounds}, {conv}, head {tied} to the embedding")?;
-        let tokenizer = if self.tokenizer { "in the file" } else { "none: runs from --ids" };
+        let tokenizer = match &self.tokenizer_fault {
+            Some(fault) => &format!("cannot be used, so it runs from --ids: {fault}"),
+            None if self.tokenizer => "in the file",
+            None => "none: runs from --ids",
+        };
         writeln!(f, "tokenizer   {tokenizer}")?;
         writeln!(f, "sampling    {}", self.sampling_default)?;
         writeln!(f, "hash        {}", self.hash)?;
@@ -173,6 +189,7 @@ impl fmt::Display for Info {
             self.isas_available.join(", "),
             self.threads
         )?;
+        writeln!(f, "device      {} (GPUs: {})", self.device, self.gpus.join("; "))?;
         for (name, packed) in &self.packings {
             writeln!(
                 f,
@@ -198,4 +215,24 @@ impl fmt::Display for Info {
             bytes(self.buffer_bytes)
         )
     }
+}
+
+/// A line for each GPU, or one that says why there is none.
+#[cfg(feature = "cuda")]
+fn gpus() -> Vec<String> {
+    match mmfree::cuda::devices() {
+        Err(error) => vec![error.to_string()],
+        Ok(devices) => devices
+            .iter()
+            .map(|gpu| {
+                let gib = gpu.memory as f64 / f64::from(1 << 30);
+                format!("cuda:{} {}, {gib:.1} GiB", gpu.number, gpu.name)
+            })
+            .collect(),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpus() -> Vec<String> {
+    vec!["built without the feature `cuda`".to_owned()]
 }

@@ -1,32 +1,46 @@
-//! Ctrl-C.
+//! Ctrl-C, and a polite kill.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use signal_hook::consts::SIGINT;
+use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-/// Set by Ctrl-C; a second Ctrl-C ends the program at once.
-pub struct Interrupt(Arc<AtomicBool>);
+use crate::failure::Failure;
+
+/// Set by Ctrl-C or a polite kill; the second one ends the program at once.
+pub struct Interrupt {
+    hit: Arc<AtomicBool>,
+    signal: Arc<AtomicUsize>,
+}
 
 impl Interrupt {
-    /// From now on Ctrl-C sets the flag.
+    /// From now on the signals set the flag.
     pub fn install() -> Interrupt {
         let hit = Arc::new(AtomicBool::new(false));
-        // Where it cannot be registered, Ctrl-C ends the program at once as it does anyway.
-        let _ = flag::register_conditional_shutdown(SIGINT, 130, Arc::clone(&hit));
-        let _ = flag::register(SIGINT, Arc::clone(&hit));
-        Interrupt(hit)
+        let number = Arc::new(AtomicUsize::new(0));
+        for signal in [SIGINT, SIGTERM] {
+            // Where it cannot be registered, the signal ends the program at once as it does anyway.
+            let _ = flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&hit));
+            let _ = flag::register_usize(signal, Arc::clone(&number), signal as usize);
+            let _ = flag::register(signal, Arc::clone(&hit));
+        }
+        Interrupt { hit, signal: number }
     }
 
-    /// Whether Ctrl-C came.
+    /// Whether a signal came.
     pub fn hit(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.hit.load(Ordering::Relaxed)
     }
 
-    /// Break once Ctrl-C came.
+    /// Break once a signal came.
     pub fn flow(&self) -> ControlFlow<()> {
         if self.hit() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// How the program ends for it.
+    pub fn failure(&self) -> Failure {
+        Failure::Interrupted(self.signal.load(Ordering::Relaxed) as u8)
     }
 }

@@ -9,12 +9,13 @@ use crate::args::LogitsArgs;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::open::Opened;
-use crate::report;
+use crate::{output, report};
 
 /// Tokens that are fed at a time.
 const CHUNK: usize = 64;
 
 pub fn run(args: &LogitsArgs) -> Result<(), Failure> {
+    output::check(&args.output, output::LOGITS)?;
     let opened = Opened::new(&args.model)?;
     let ids = match (&args.input.ids, &args.input.prompt) {
         (Some(ids), _) => ids.0.clone(),
@@ -26,6 +27,7 @@ pub fn run(args: &LogitsArgs) -> Result<(), Failure> {
     let mut state = model.new_state();
 
     let mut header = Header::default();
+    header.set("format", output::LOGITS);
     header.set("mmfree.hash", model.file().hash());
     let bytes = |count: usize, size: usize| count as u64 * size as u64;
     // Signed 64 bits, as PyTorch has its ids; in front, where it is aligned.
@@ -44,8 +46,9 @@ pub fn run(args: &LogitsArgs) -> Result<(), Failure> {
         header.push("windows", "F32", &shape, bytes(len, 4));
     }
 
-    let mut out = AtomicFile::create(&args.output, true)?;
+    // First the signals: one that comes later must not leave the unfinished file behind.
     let interrupt = Interrupt::install();
+    let mut out = AtomicFile::create(&args.output, true)?;
     write(&mut out, header.to_bytes())?;
     write(&mut out, ids.iter().flat_map(|&id| i64::from(id).to_le_bytes()).collect())?;
     let chunk = if args.each_step { 1 } else { CHUNK };
@@ -53,7 +56,7 @@ pub fn run(args: &LogitsArgs) -> Result<(), Failure> {
     let bar = report::progress("logits", ids.len(), true);
     for tokens in ids.chunks(chunk) {
         if interrupt.hit() {
-            return Err(Failure::Interrupted);
+            return Err(interrupt.failure());
         }
         let (state, logits) = (&mut state, &mut logits);
         model.forward(&mut [Step { state, tokens, want: Want::All, logits, states: None }])?;

@@ -8,20 +8,19 @@ mod info;
 mod interrupt;
 mod logits;
 mod open;
+mod output;
 mod perplexity;
 mod prompt;
 mod report;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::args::{Args, Command};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
     mmfree::format::end_on_lost_mapping();
-    let args = Args::parse();
+    let args = Args::read();
     match failure::contain(|| run(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.tell(),

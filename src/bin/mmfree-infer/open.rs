@@ -1,43 +1,71 @@
 //! Opening a model as the command line asks for it.
 
+use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mmfree::kernels::{Family, Isa};
+use mmfree::kernels::{self, Family, Isa};
+use mmfree::packing::Packing;
 use mmfree::{Device, Model, ModelFile, Options, Tokenizer};
 
 use crate::args::ModelArgs;
 use crate::failure::Failure;
 
-/// A model that is ready, and its tokenizer.
+/// A model that is ready, and its tokenizer once it is asked for: ids run without.
 pub struct Opened {
     pub model: Arc<Model>,
-    pub tokenizer: Option<Tokenizer>,
-    /// How long that took.
-    pub time: Duration,
+    tokenizer: OnceCell<Result<Option<Tokenizer>, String>>,
+    time: Cell<Duration>,
 }
 
 impl Opened {
     pub fn new(args: &ModelArgs) -> Result<Opened, Failure> {
         let start = Instant::now();
+        let isa = isa(args)?;
         let kernel = Family::from_name(&args.kernel);
-        let options =
-            Options { threads: args.threads, isa: Some(isa(args)?), kernel, device: device(args)? };
+        if Packing::ALL.iter().any(|&p| kernels::select(p, isa, kernel, 1).is_none()) {
+            return Err(Failure::Usage(format!(
+                "--kernel {}: instruction set {} has no such kernels; --kernel auto has some",
+                args.kernel,
+                isa.name()
+            )));
+        }
         let file = match &args.model {
             Some(path) => ModelFile::open(path)?,
             None => demo()?,
         };
-        let tokenizer = Tokenizer::from_file(&file)?;
+        let device = device(args)?;
+        let options = Options { threads: args.threads, isa: Some(isa), kernel, device };
         let model = Model::new(file, &options)?;
-        Ok(Opened { model, tokenizer, time: start.elapsed() })
+        let time = Cell::new(start.elapsed());
+        Ok(Opened { model, tokenizer: OnceCell::new(), time })
+    }
+
+    /// The tokenizer, `None` where there is none, or why it cannot be read.
+    pub fn try_tokenizer(&self) -> Result<Option<&Tokenizer>, &str> {
+        let tokenizer = self.tokenizer.get_or_init(|| {
+            let start = Instant::now();
+            let tokenizer = Tokenizer::from_file(self.model.file());
+            self.time.set(self.time.get() + start.elapsed());
+            tokenizer.map_err(|error| error.to_string())
+        });
+        tokenizer.as_ref().map(Option::as_ref).map_err(String::as_str)
     }
 
     /// The tokenizer, or a message for those who cannot do without: `instead` is what would do.
     pub fn tokenizer(&self, instead: &str) -> Result<&Tokenizer, Failure> {
-        self.tokenizer.as_ref().ok_or_else(|| {
+        let tokenizer = self.try_tokenizer();
+        let tokenizer =
+            tokenizer.map_err(|reason| Failure::Message(format!("{reason}; {instead}")))?;
+        tokenizer.ok_or_else(|| {
             let file = self.model.file().path().display();
             Failure::Message(format!("{file}: the model file has no tokenizer; {instead}"))
         })
+    }
+
+    /// How long opening took.
+    pub fn time(&self) -> Duration {
+        self.time.get()
     }
 }
 
@@ -55,12 +83,12 @@ pub fn device(args: &ModelArgs) -> Result<Device, Failure> {
 
 fn isa(args: &ModelArgs) -> Result<Isa, Failure> {
     let from_env = std::env::var_os("MMFREE_ISA").filter(|name| !name.is_empty());
-    let name = match (&args.isa, &from_env) {
-        (Some(name), _) => name.clone(),
+    let name = match (args.isa, &from_env) {
+        (Some(isa), _) => return Ok(isa),
         (None, Some(name)) => name.to_string_lossy().into_owned(),
         (None, None) => "auto".to_owned(),
     };
-    Ok(Isa::from_name(&name)?)
+    Isa::from_name(&name).map_err(|error| Failure::Usage(format!("MMFREE_ISA: {error}")))
 }
 
 #[cfg(feature = "demo")]

@@ -73,7 +73,7 @@ fn measure(
     let vocab_size = model.config().vocab_size;
     for (tokens, next) in ids.chunks(CHUNK).zip((1..).step_by(CHUNK)) {
         if interrupt.hit() {
-            return Err(Failure::Interrupted);
+            return Err(interrupt.failure());
         }
         let (state, logits) = (&mut state, &mut logits);
         model.forward(&mut [Step { state, tokens, want: Want::All, logits, states: None }])?;

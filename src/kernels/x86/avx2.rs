@@ -1,5 +1,5 @@
-//! What the AVX2 kernels share: the proof that the CPU has AVX2, loads and stores, and the dot product of a decoded
-//! tile of codes with several rows of activations.
+//! What the AVX2 kernels share: the proof that the CPU has AVX2, loads and stores, and the dot
+//! product of a decoded tile of codes with several rows of activations.
 
 use std::arch::x86_64::*;
 
@@ -18,8 +18,8 @@ impl Avx2 {
 /// Bytes of a quad of columns of a strip: for each of 64 rows, the codes of four columns.
 pub(super) const QUAD_BYTES: usize = 4 * STRIP;
 
-/// Quads whose products an int16 lane can add up: each adds two, of a code of at most 3 and an activation of at most
-/// 128 in magnitude.
+/// Quads whose products an int16 lane can add up: each adds two products, of a code of at most 3
+/// and an activation of at most 128 in magnitude.
 pub(super) const TILE_QUADS: usize = 40;
 const _: () = assert!(TILE_QUADS * 2 * 3 * 128 <= i16::MAX as usize);
 
@@ -57,7 +57,8 @@ pub(super) fn store(bytes: &mut [u8; 32], value: __m256i) {
 #[target_feature(enable = "avx2")]
 pub(super) fn add_to(out: &mut [i32; 8], value: __m256i) {
     let out: *mut __m256i = out.as_mut_ptr().cast();
-    // SAFETY: the reference is to 32 bytes that may be read and written; neither access needs alignment.
+    // SAFETY: the reference is to 32 bytes that may be read and written; neither access needs
+    // alignment.
     unsafe { _mm256_storeu_si256(out, _mm256_add_epi32(_mm256_loadu_si256(out), value)) }
 }
 
@@ -78,8 +79,8 @@ pub(super) fn prefetch(bytes: &[u8], at: usize) {
     }
 }
 
-/// Adds to `out` the dot products of the tile's rows with each of `rows` rows of activations: row `t`
-/// is `q(t)`, as many quads as the tile has, and its 64 sums start at `out[t * out_stride]`.
+/// Adds to `out` the dot products of the tile's rows with each of `rows` rows of activations: row
+/// `t` is `q(t)`, as many quads as the tile has, and its 64 sums start at `out[t * out_stride]`.
 #[target_feature(enable = "avx2")]
 pub(super) fn dot_tile<'a>(
     tile: &[[u8; QUAD_BYTES]],

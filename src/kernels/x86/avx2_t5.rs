@@ -1,20 +1,13 @@
-//! `t5` on AVX2, where a look-up (`vpshufb`) has 16 entries: a byte's value is split by nine, into a part
-//! of three trits and a part of two.
-//!
-//! Let `x` be the low seven bits, 0..=121, and `x + 4 = 9 h + l` with `l` in 0..=8 and `h` in 0..=13: then the upper
-//! three trits are those of `h` and the lower two those of `l - 4`. `l` comes from two look-ups, `x mod 9` being a sum of
-//! what its two nibbles leave; and instead of `h`, `x - l = 9 h - 4` indexes: its low four bits
-//! differ for all `h` from 1 to 14, and it is negative, which makes `vpshufb` give 0, for `h = 0`.
+//! `t5` on AVX2, where a look-up (`vpshufb`) has 16 entries: see
+//! [`t5_split`](crate::kernels::t5_split).
 
 use std::arch::x86_64::*;
 
 use super::avx2::{Avx2, Tile, add_to, dot_tile, load, prefetch, store};
 use crate::kernels::t5::{QUAD_COLS, Strip, group_of, prepare_quads, quads_len};
+use crate::kernels::t5_split::{HIGH, HIGH_NIBBLE, LOW, LOW_NIBBLE, SIGNS, TABLES};
 use crate::kernels::{Family, Isa, Job, Kernel};
 use crate::packing::{Packing, STRIP, t5};
-
-/// Bytes of the tables of a group: low bytes of the sums of two trits and of three, then the high bytes of both.
-const TABLES: usize = 64;
 
 /// Groups that stay in registers before the int16 sums go back to memory.
 const RUN: usize = 10;
@@ -25,52 +18,22 @@ const TILE_GROUP_QUADS: usize = 8;
 /// How far ahead of the loads the weights are asked for.
 const AHEAD: usize = 2560;
 
-/// `(n + add) mod 9` of each `n * step`.
-const fn mod9(step: usize, add: usize) -> [u8; 32] {
-    let mut table = [0; 32];
-    let mut i = 0;
-    while i < 32 {
-        table[i] = ((i % 16 * step + add) % 9) as u8;
-        i += 1;
-    }
-    table
+/// A table for both halves of a register.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn table<T: bytemuck::NoUninit>(entries: &[T; 16]) -> __m256i {
+    const { assert!(size_of::<T>() == 1) };
+    // SAFETY: 16 readable bytes behind the reference; the load needs no alignment.
+    _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(entries.as_ptr().cast()) })
 }
-
-static LOW_NIBBLE: [u8; 32] = mod9(1, 4);
-static HIGH_NIBBLE: [u8; 32] = mod9(16, 0);
-
-/// The trits behind each index: `LOW[i]` for the lower two by `l`, `HIGH[i]` for the upper three by `9 h - 4`.
-const LOW: [[i8; 16]; 2] = {
-    let mut table = [[0; 16]; 2];
-    let mut l = 0;
-    while l < 9 {
-        table[0][l] = (l % 3) as i8 - 1;
-        table[1][l] = (l / 3) as i8 - 1;
-        l += 1;
-    }
-    table
-};
-const HIGH: [[i8; 16]; 3] = {
-    let mut table = [[0; 16]; 3];
-    let mut h = 1;
-    while h <= 13 {
-        let mut i = 0;
-        while i < 3 {
-            table[i][(9 * h - 4) % 16] = t5::TRITS[h][i];
-            i += 1;
-        }
-        h += 1;
-    }
-    table
-};
 
 /// `l` of each `x` in 0..=127.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn low_part(x: __m256i) -> __m256i {
     let nibble = _mm256_and_si256(_mm256_srli_epi16::<4>(x), _mm256_set1_epi8(15));
-    let low = _mm256_shuffle_epi8(load(&LOW_NIBBLE), x);
-    let high = _mm256_shuffle_epi8(load(&HIGH_NIBBLE), nibble);
+    let low = _mm256_shuffle_epi8(table(&LOW_NIBBLE), x);
+    let high = _mm256_shuffle_epi8(table(&HIGH_NIBBLE), nibble);
     let sum = _mm256_add_epi8(low, high);
     // Below 9 the difference wraps round to a large number.
     _mm256_min_epu8(sum, _mm256_sub_epi8(sum, _mm256_set1_epi8(9)))
@@ -111,21 +74,6 @@ impl Kernel for T5Avx2Add {
     }
 }
 
-/// Sign patterns of the table entries: trit `i` of each entry, as int16, the low table, then the high one.
-static SIGNS: [[[i8; 16]; 2]; t5::GROUP] = {
-    let mut signs = [[[0; 16]; 2]; t5::GROUP];
-    signs[0][0] = LOW[0];
-    signs[1][0] = LOW[1];
-    signs[2][1] = HIGH[0];
-    signs[3][1] = HIGH[1];
-    signs[4][1] = HIGH[2];
-    // `add` lets x be 122 at most, for all bytes that no packer writes: h = 14 and l = 0. The entry of h = 14 undoes
-    // that of l = 0, so that these bytes count nothing.
-    signs[0][1][(9 * 14 - 4) % 16] = 1;
-    signs[1][1][(9 * 14 - 4) % 16] = 1;
-    signs
-};
-
 #[target_feature(enable = "avx2")]
 fn prepare_tables(q: &[i8], out: &mut [u8]) {
     let widen = |signs: &[i8; 16]| {
@@ -151,7 +99,8 @@ fn prepare_tables(q: &[i8], out: &mut [u8]) {
     }
 }
 
-/// The int16 sums of a strip: as `unpack` leaves them, rows 0-7 and 16-23, then 8-15 and 24-31, of each 32.
+/// The int16 sums of a strip: as `unpack` leaves them, rows 0-7 and 16-23, then 8-15 and 24-31, of
+/// each 32.
 type Lanes = [[__m256i; 2]; 2];
 
 #[target_feature(enable = "avx2")]
@@ -224,11 +173,8 @@ fn add_block(
 #[inline]
 #[target_feature(enable = "avx2")]
 fn add_group(tables: &[u8; TABLES], rows: &[u8; STRIP], acc: &mut Lanes) {
-    let table = |i: usize| {
-        // SAFETY: the four 16-byte tables lie inside the 64 bytes; the load needs no alignment.
-        _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(tables.as_ptr().add(16 * i).cast()) })
-    };
-    let [low0, high0, low1, high1] = [table(0), table(1), table(2), table(3)];
+    let tables = tables.as_chunks::<16>().0;
+    let [low0, high0, low1, high1] = [0, 1, 2, 3].map(|i| table(&tables[i]));
     for (acc, rows) in acc.iter_mut().zip(rows.as_chunks::<32>().0) {
         let bytes = load(rows);
         let x = _mm256_and_si256(bytes, _mm256_set1_epi8(0x7F));
@@ -374,12 +320,8 @@ fn codes(bytes: __m256i) -> [__m256i; t5::GROUP] {
     let h = _mm256_sub_epi8(x, l);
     let one = _mm256_set1_epi8(1);
     let sign = _mm256_or_si256(bytes, one);
-    let trits = |table: &[i8; 16], index| {
-        // SAFETY: 16 readable bytes behind the reference; the load needs no alignment.
-        let table = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(table.as_ptr().cast()) });
-        _mm256_shuffle_epi8(table, index)
-    };
-    let [l0, l1] = [&LOW[0], &LOW[1]].map(|table| trits(table, l));
-    let [h0, h1, h2] = [&HIGH[0], &HIGH[1], &HIGH[2]].map(|table| trits(table, h));
+    let [l0, l1] = [0, 1].map(|i| _mm256_shuffle_epi8(table(&LOW[i]), l));
+    // A negative index gives 0, the trits of h = 0.
+    let [h0, h1, h2] = [0, 1, 2].map(|i| _mm256_shuffle_epi8(table(&HIGH[i]), h));
     [l0, l1, h0, h1, h2].map(|trits| _mm256_add_epi8(_mm256_sign_epi8(trits, sign), one))
 }

@@ -2,8 +2,9 @@
 
 use std::arch::x86_64::*;
 
-/// Proof that this CPU has what [`Isa::Avx512`](crate::kernels::Isa::Avx512) names: AVX-512 F, BW and VL with
-/// VBMI (look-ups of 128 entries) and VNNI (dot products), which is Ice Lake, Zen 4 and later.
+/// Proof that this CPU has what [`Isa::Avx512`](crate::kernels::Isa::Avx512) names: AVX-512 F, BW
+/// and VL with VBMI (look-ups of 128 entries) and VNNI (dot products), which is Ice Lake, Zen 4 and
+/// later.
 #[derive(Clone, Copy)]
 pub(super) struct Avx512(());
 
@@ -61,8 +62,8 @@ pub(super) fn broadcast(quad: &[i8; 4]) -> __m512i {
 #[inline]
 pub(super) fn prefetch(bytes: &[u8], at: usize) {
     if at < bytes.len() {
-        // SAFETY: the address is inside the slice; a prefetch has no effect but on the caches, and every x86-64
-        // has it.
+        // SAFETY: the address is inside the slice; a prefetch has no effect but on the caches, and
+        // every x86-64 has it.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().add(at).cast()) }
     }
 }

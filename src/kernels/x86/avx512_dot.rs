@@ -1,5 +1,6 @@
-//! Dot kernels on AVX-512: codes (trit + 1, unsigned) times activations (signed) by `vpdpbusd`. The sums of some rows of
-//! activations stay in registers over all columns; what a byte decodes to is used for all of them.
+//! Dot kernels on AVX-512: codes (trit + 1, unsigned) times activations (signed) by `vpdpbusd`. The
+//! sums of some rows of activations stay in registers over all columns; what a byte decodes to is
+//! used for all of them.
 
 use std::arch::x86_64::*;
 
@@ -11,8 +12,8 @@ use crate::packing::{Packing, STRIP, i2, t5};
 /// How far ahead of the loads the weights are asked for.
 const AHEAD: usize = 4096;
 
-/// Evaluates `$call` for runs of `$batch` rows, as equal as can be: `$first` is the first row of the run, the constant `$t`,
-/// at most `$most`, how many they are.
+/// Evaluates `$call` for runs of `$batch` rows, as equal as can be: `$first` is the first row of
+/// the run, the constant `$t`, at most `$most`, how many they are.
 macro_rules! in_runs {
     ($batch:expr, $most:literal, |$first:ident, $t:ident| $call:expr) => {{
         let runs = $batch.div_ceil($most);
@@ -89,7 +90,8 @@ fn i2_dot(job: &Job<'_>, out: &mut [i32]) {
     }
 }
 
-/// The sums of a strip, in its order, for `T` rows of activations. `ahead` is the weights from this strip on.
+/// The sums of a strip, in its order, for `T` rows of activations. `ahead` is the weights from this
+/// strip on.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn i2_rows<const T: usize>(
@@ -164,7 +166,8 @@ impl Kernel for T5Avx512Dot {
     }
 }
 
-/// The code of each trit by the low seven bits of a byte; the trits of what no packer writes are zero.
+/// The code of each trit by the low seven bits of a byte; the trits of what no packer writes are
+/// zero.
 static CODES: [[u8; t5::TABLE]; t5::GROUP] = {
     let mut codes = [[0; t5::TABLE]; t5::GROUP];
     let mut v = 0;
@@ -215,7 +218,8 @@ fn t5_dot(job: &Job<'_>, out: &mut [i32]) {
     }
 }
 
-/// The sums of 32 rows of a strip for `T` rows of activations: of each 16 rows, half `H`, as [`add_lanes`] takes them.
+/// The sums of 32 rows of a strip for `T` rows of activations: of each 16 rows, half `H`, as
+/// [`add_lanes`] takes them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vnni")]
 fn t5_rows<const T: usize, const H: usize>(
@@ -253,7 +257,8 @@ fn t5_rows<const T: usize, const H: usize>(
     acc
 }
 
-/// Adds sums as `unpack` leaves them: lane `l` of the two registers has rows `16 l + 8 half` to `+ 3` and `+ 4` to `+ 7`.
+/// Adds sums as `unpack` leaves them: lane `l` of the two registers has rows `16 l + 8 half` to `+
+/// 3` and `+ 4` to `+ 7`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn add_lanes(out: &mut [i32], half: usize, [first, second]: [__m512i; 2]) {
@@ -265,7 +270,8 @@ fn add_lanes(out: &mut [i32], half: usize, [first, second]: [__m512i; 2]) {
         let eights = out.as_chunks_mut::<8>().0;
         for (i, sums) in [low, high].into_iter().enumerate() {
             let out: *mut __m256i = eights[2 * i + half].as_mut_ptr().cast();
-            // SAFETY: `out` points to eight int32 behind a unique reference; neither access needs alignment.
+            // SAFETY: `out` points to eight int32 behind a unique reference; neither access needs
+            // alignment.
             unsafe { _mm256_storeu_si256(out, _mm256_add_epi32(_mm256_loadu_si256(out), sums)) };
         }
     }

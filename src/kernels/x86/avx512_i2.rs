@@ -1,5 +1,5 @@
-//! `i2` on AVX-512 with additions only: a nibble holds two codes, and a nibble with its place among four bytes
-//! indexes the 64 entries of a `vpermb` look-up.
+//! `i2` on AVX-512 with additions only: a nibble holds two codes, and a nibble with its place among
+//! four bytes indexes the 64 entries of a `vpermb` look-up.
 
 use std::arch::x86_64::*;
 
@@ -7,12 +7,13 @@ use super::avx512::{Avx512, load, load_sums, prefetch, store, store_sums};
 use crate::kernels::{Family, Isa, Job, Kernel, stride};
 use crate::packing::{Packing, STRIP, i2};
 
-/// Bytes of the tables of a group: for the low nibbles the low bytes of 64 int16 sums and the high bytes, then the same
-/// for the high nibbles. Entry `16 k + n` is what nibble `n` of byte `k` stands for.
+/// Bytes of the tables of a group: for the low nibbles the low bytes of 64 int16 sums and the high
+/// bytes, then the same for the high nibbles. Entry `16 k + n` is what nibble `n` of byte `k`
+/// stands for.
 const TABLES: usize = 256;
 
-/// Groups that an int16 lane can add up: two sums each, of two activations of at most 127 in magnitude, twice where
-/// the code is the invalid 3.
+/// Groups that an int16 lane can add up: two sums each, of two activations of at most 127 in
+/// magnitude, twice where the code is the invalid 3.
 const GROUPS: usize = 32;
 const _: () = assert!(GROUPS * 2 * 2 * 2 * 127 <= i16::MAX as usize);
 
@@ -57,7 +58,7 @@ impl Kernel for I2Avx512Add {
 const fn words(which: usize, code: usize) -> __mmask32 {
     let (mut mask, mut w) = (0, 0);
     while w < 32 {
-        if w % 16 >> (2 * which) & 3 == code {
+        if ((w % 16) >> (2 * which)) & 3 == code {
             mask |= 1 << w;
         }
         w += 1;
@@ -149,7 +150,8 @@ fn add_groups(
             }
         }
     }
-    // A row has four int16 lanes; in each 16 bytes, those of rows 0 and 1 are in one register, of 2 and 3 in the other.
+    // A row has four int16 lanes; in each 16 bytes, those of rows 0 and 1 are in one register, of 2
+    // and 3 in the other.
     for (acc, out) in acc.into_iter().zip(out.as_chunks_mut::<16>().0) {
         let [first, second] = acc.map(|acc| {
             let even = _mm512_srai_epi32::<16>(_mm512_slli_epi32::<16>(acc));

@@ -1,5 +1,5 @@
-//! `t5` on AVX-512 with additions only: `vpermi2b` looks the low seven bits of 64 bytes up in the 128 entries
-//! of a group's table.
+//! `t5` on AVX-512 with additions only: `vpermi2b` looks the low seven bits of 64 bytes up in the
+//! 128 entries of a group's table.
 
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -49,13 +49,15 @@ impl Kernel for T5Avx512Add {
     }
 }
 
-// A table entry `v = 0..=121` is the sum of two trits' part and three trits' part: v + 4 = 9 h + l, where
-// `h` in 0..=13 gives the upper three trits and `l - 4` the lower two. The parts of a group are 32 words: those of `h`
-// at 0, a zero at ZERO, those of `l` at LOW. From them two word look-ups and an add make 32 entries at a time.
+// A table entry `v = 0..=121` is the sum of two trits' part and three trits' part: v + 4 = 9 h + l,
+// where `h` in 0..=13 gives the upper three trits and `l - 4` the lower two. The parts of a group
+// are 32 words: those of `h` at 0, a zero at ZERO, those of `l` at LOW. From them two word look-ups
+// and an add make 32 entries at a time.
 const LOW: usize = 16;
 const ZERO: usize = 14;
 
-/// The trits of each word of parts, and where the first, second and third of a word's activations stand in the group.
+/// The trits of each word of parts, and where the first, second and third of a word's activations
+/// stand in the group.
 const PARTS: [[i8; 3]; 32] = {
     let mut parts = [[0; 3]; 32];
     let mut h = 0;
@@ -159,7 +161,8 @@ fn compute(job: &Job<'_>, out: &mut [i32]) {
             out[s * STRIP..][..STRIP].copy_from_slice(&constants);
         }
     }
-    // Panel by panel, so that its tables (12.8 KB) stay in the L1 cache and the weights are one stream.
+    // Panel by panel, so that its tables (12.8 KB) stay in the L1 cache and the weights are one
+    // stream.
     for panel in 0..layout.groups.div_ceil(t5::PANEL) {
         let groups = layout.panel_groups(panel);
         for b in 0..input.batch {
@@ -199,7 +202,8 @@ fn add_strips<const N: usize>(
     tables: &[[u8; TABLE_BYTES]],
     out: &mut [i32],
 ) {
-    // An entry is a sum of five activations of at most 127 in magnitude, one more where it is negated by `!x`.
+    // An entry is a sum of five activations of at most 127 in magnitude, one more where it is
+    // negated by `!x`.
     const { assert!(t5::PANEL * (t5::GROUP * 127 + 1) <= i16::MAX as usize) };
     assert!(tables.len() <= t5::PANEL && strips.len() == N);
     let ones = _mm512_set1_epi8(-1);
@@ -215,8 +219,9 @@ fn add_strips<const N: usize>(
             let x = load(rows);
             let low = _mm512_permutex2var_epi8(low0, x, low1);
             let high = _mm512_permutex2var_epi8(high0, x, high1);
-            // A set bit 7 negates: -x is !x + 1, and the row constant holds all the ones. The byte shuffle gives 0
-            // where bit 7 is set, all ones elsewhere; masks and masked instructions are slower.
+            // A set bit 7 negates: -x is !x + 1, and the row constant holds all the ones. The byte
+            // shuffle gives 0 where bit 7 is set, all ones elsewhere; masks and masked instructions
+            // are slower.
             let positive = _mm512_shuffle_epi8(ones, x);
             let low = _mm512_ternarylogic_epi64::<XNOR>(low, positive, positive);
             let high = _mm512_ternarylogic_epi64::<XNOR>(high, positive, positive);
@@ -233,7 +238,8 @@ fn add_strips<const N: usize>(
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn widen([first, second]: [__m512i; 2], out: &mut [i32; STRIP]) {
-    // `unpack` works in the four 16-byte lanes: `first` has rows 0-7 of each 16, `second` rows 8-15.
+    // `unpack` works in the four 16-byte lanes: `first` has rows 0-7 of each 16, `second` rows
+    // 8-15.
     let front = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
     let back = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
     let halves = [front, back].map(|at| _mm512_permutex2var_epi64(first, at, second));

@@ -17,19 +17,27 @@ use mmfree_convert::{Embed, EmbeddingType, Options, Pack, Report, Size};
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "Examples:\n  \
+        mmfree-convert ridger/MMfreeLM-370M            downloads it from the Hub first\n  \
         mmfree-convert MMfreeLM-370M                   writes ./MMfreeLM-370M.mmfree\n  \
         mmfree-convert MMfreeLM-370M -o m.mmfree --embed i8\n  \
         mmfree-convert synthesize --size 2.7b          random weights at a real size\n  \
-        mmfree-convert inspect m.mmfree\n\n\
+        mmfree-convert m.mmfree --pack i2 -o fast.mmfree    the same model in another packing\n  \
+        mmfree-convert inspect m.mmfree\n  \
+        mmfree-convert verify m.mmfree                 checks every byte\n\n\
         A folder called as a subcommand is given as ./inspect."
 )]
 pub struct Args {
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Checkpoint folder: config.json, safetensors or pickled weights, tokenizer.json
-    #[arg(required = true, value_name = "FOLDER")]
+    /// Checkpoint folder (config.json, safetensors or pickled weights, tokenizer.json), a Hub id as
+    /// organisation/name, or a model file to pack anew
+    #[arg(required = true, value_name = "CHECKPOINT")]
     pub checkpoint: Option<PathBuf>,
+
+    /// Branch, tag or commit of a Hub id [default: main]
+    #[arg(long, value_name = "REVISION")]
+    pub revision: Option<String>,
 
     #[command(flatten)]
     pub output: OutputArgs,
@@ -52,6 +60,28 @@ pub enum Command {
     },
     /// Shows what is in a model file
     Inspect {
+        /// The model file
+        file: PathBuf,
+
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Turns a model file back into a checkpoint that the original code loads
+    Unpack {
+        /// The model file
+        file: PathBuf,
+
+        /// Folder to make
+        #[arg(short, long, value_name = "FOLDER")]
+        output: PathBuf,
+
+        /// Show nothing but errors
+        #[arg(long)]
+        quiet: bool,
+    },
+    /// Checks every byte of a model file against its checksums, and says what is damaged
+    Verify {
         /// The model file
         file: PathBuf,
 

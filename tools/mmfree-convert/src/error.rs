@@ -10,6 +10,13 @@ pub enum Error {
     File(mmfree::Error),
     /// Options that do not go together with each other or with the input.
     Option(String),
+    /// A checkpoint of the Hub that cannot be had.
+    Hub {
+        /// Its id.
+        id: String,
+        /// Why, and what would help.
+        reason: String,
+    },
     /// The work was cancelled; nothing is left behind.
     Cancelled,
 }
@@ -28,6 +35,7 @@ impl fmt::Display for Error {
         match self {
             Error::File(error) => error.fmt(f),
             Error::Option(reason) => f.write_str(reason),
+            Error::Hub { id, reason } => write!(f, "{id}: {reason}"),
             Error::Cancelled => f.write_str("interrupted; nothing was written"),
         }
     }
@@ -37,7 +45,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::File(error) => Some(error),
-            Error::Option(_) | Error::Cancelled => None,
+            Error::Option(_) | Error::Hub { .. } | Error::Cancelled => None,
         }
     }
 }

@@ -12,6 +12,13 @@ pub fn type_name(float: FloatType) -> &'static str {
     }
 }
 
+/// The type of that name in safetensors.
+pub fn type_named(name: &str) -> Option<FloatType> {
+    [FloatType::F32, FloatType::F16, FloatType::BF16]
+        .into_iter()
+        .find(|&float| type_name(float) == name)
+}
+
 /// Bytes of a value.
 pub fn type_size(float: FloatType) -> usize {
     match float {

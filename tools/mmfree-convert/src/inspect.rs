@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use mmfree::format::{Config, ModelFile, keys};
+use mmfree::format::{Config, ModelFile, keys, read_header};
 use mmfree::{Error, Result};
-use safetensors::SafeTensors;
 use serde::Serialize;
 
+use crate::checkpoint::FILES;
 use crate::text;
 
 /// The contents of a model file, weights left out.
@@ -66,8 +66,9 @@ pub struct Tensor {
 pub fn inspect(path: &Path) -> Result<Contents> {
     let file = ModelFile::open(path)?;
     let invalid = |reason: String| Error::invalid(path, reason);
-    let (header_len, header) = SafeTensors::read_metadata(file.bytes())
-        .map_err(|e| invalid(text::clip(&e.to_string())))?;
+    let (data_start, header) =
+        read_header(file.bytes()).map_err(|e| invalid(text::clip(&e.to_string())))?;
+    let data_start = data_start as u64;
     let map = |key: &str| -> Result<BTreeMap<String, String>> {
         let Some(json) = file.metadata(key) else { return Ok(BTreeMap::new()) };
         serde_json::from_str(json)
@@ -75,7 +76,6 @@ pub fn inspect(path: &Path) -> Result<Contents> {
     };
     let (digests, source_types) = (map(keys::SHA256)?, map(keys::SOURCE_TYPES)?);
 
-    let data_start = header_len as u64 + 8;
     let (mut packed_bytes, mut packed_weights) = (0.0, 0.0);
     let mut tensors: Vec<Tensor> = Vec::new();
     for (name, info) in header.tensors() {
@@ -104,18 +104,12 @@ pub fn inspect(path: &Path) -> Result<Contents> {
         });
     }
     tensors.sort_by(|a, b| (a.offset, &a.name).cmp(&(b.offset, &b.name)));
-    let files = [
-        "config.json",
-        "generation_config.json",
-        "tokenizer_config.json",
-        "special_tokens_map.json",
-    ];
     Ok(Contents {
         version: file.metadata(keys::VERSION).unwrap_or_default().to_owned(),
         architecture: file.metadata(keys::ARCHITECTURE).unwrap_or_default().to_owned(),
         config: file.config().clone(),
         hash: file.hash().to_owned(),
-        files: files
+        files: FILES
             .iter()
             .filter(|f| file.checkpoint_file(f).is_some())
             .map(|f| f.to_string())

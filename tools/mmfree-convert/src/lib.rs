@@ -10,24 +10,30 @@ mod config;
 mod embedding;
 mod error;
 mod floats;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod hash;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod inspect;
 mod json;
 mod options;
 mod plan;
 mod progress;
+mod repack;
 mod source;
 mod summary;
 mod synthesize;
 mod ternary;
 pub mod text;
+mod unpack;
+mod unpacked;
+pub mod verify;
 mod write;
 
 use std::path::{Path, PathBuf};
 
 pub use checkpoint::Checkpoint;
-#[doc(hidden)]
-pub use checkpoint::read_weights;
 pub use embedding::EmbeddingType;
 pub use error::{Error, Result};
 pub use options::{Embed, Options, Pack};
@@ -35,15 +41,21 @@ pub use progress::Report;
 pub use source::{Source, TritMatrix};
 pub use summary::{Sizes, Summary};
 pub use synthesize::{Size, synthesize};
+pub use unpack::unpack;
 pub use write::write_model;
 
-/// Converts the checkpoint in `folder` to a model file at `output`, whole or not at all.
+/// Converts the checkpoint in the folder `input`, or packs the model file `input` anew, to a model
+/// file at `output`, whole or not at all. A model file keeps its embedding as it is unless the
+/// options say otherwise, and its model hash with it.
 ///
 /// # Errors
 /// What is wrong with the checkpoint, naming the file and the tensor; an output that exists or
 /// cannot be written.
-pub fn convert(folder: &Path, output: &Path, options: &Options) -> Result<Summary> {
-    let checkpoint = Checkpoint::open(folder)?;
+pub fn convert(input: &Path, output: &Path, options: &Options) -> Result<Summary> {
+    if std::fs::metadata(input).is_ok_and(|meta| meta.is_file()) {
+        return write_model(&repack::Packed::open(input)?, output, options);
+    }
+    let checkpoint = Checkpoint::open(input)?;
     if checkpoint.reads_from(output) {
         let reason = "holds the weights that are to be converted";
         return Err(mmfree::Error::invalid(output, reason).into());
@@ -57,8 +69,12 @@ pub fn convert(folder: &Path, output: &Path, options: &Options) -> Result<Summar
 /// current folder.
 ///
 /// # Errors
-/// A folder without a name, as `/`.
+/// A folder without a name, as `/`; a model file, which is packed to a name that must be given.
 pub fn default_output(folder: &Path) -> Result<PathBuf> {
+    if std::fs::metadata(folder).is_ok_and(|meta| meta.is_file()) {
+        let path = folder.display();
+        return Err(Error::Option(format!("{path} is a file: to pack it anew, give --output")));
+    }
     // As it was typed, if that ends in a name: a link's own name says more than that of its target.
     let name = folder.file_name().map(|name| name.to_owned());
     let resolved = || std::fs::canonicalize(folder).ok()?.file_name().map(|name| name.to_owned());
@@ -70,4 +86,17 @@ pub fn default_output(folder: &Path) -> Result<PathBuf> {
     })?;
     name.push(".mmfree");
     Ok(PathBuf::from(name))
+}
+
+/// Whether `text` has the form of a Hub id, `organisation/name`.
+pub fn is_hub_id(text: &str) -> bool {
+    let part = |part: &str| {
+        !part.is_empty()
+            && part.len() <= 96
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+            && !part.starts_with(['.', '-'])
+            && !part.contains("..")
+            && !part.contains("--")
+    };
+    text.split_once('/').is_some_and(|(organisation, name)| part(organisation) && part(name))
 }

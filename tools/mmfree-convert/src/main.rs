@@ -3,13 +3,16 @@
 mod args;
 
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use args::{Args, Command};
 use clap::Parser;
-use mmfree_convert::{Error, Summary};
+#[cfg(feature = "hub")]
+use mmfree::format::AtomicFile;
+use mmfree_convert::{Error, Options, Report, Summary};
 
 fn main() -> ExitCode {
     mmfree::format::end_on_lost_mapping();
@@ -52,6 +55,22 @@ fn run(args: Args) -> Result<(), Failure> {
             let contents = mmfree_convert::inspect::inspect(&file)?;
             if json { print_json(&contents) } else { print(&format!("{contents}")) }
         }
+        Some(Command::Unpack { file, output, quiet }) => {
+            let report = if quiet { Report::Silent } else { Report::Visible };
+            let options = Options { report, cancel: Some(cancel()), ..Options::default() };
+            mmfree_convert::unpack(&file, &output, &options)?;
+            if quiet { Ok(()) } else { print(&format!("{}\n", output.display())) }
+        }
+        Some(Command::Verify { file, json }) => {
+            let found = mmfree_convert::verify::verify(&file)?;
+            if json {
+                print_json(&found)?
+            } else {
+                print(&format!("{found}"))?
+            }
+            found.into_result()?;
+            Ok(())
+        }
         Some(Command::Synthesize { size, seed, output }) => {
             let path = match &output.output {
                 Some(path) => path.clone(),
@@ -68,9 +87,40 @@ fn run(args: Args) -> Result<(), Failure> {
                 None => mmfree_convert::default_output(&folder)?,
             };
             let options = output.options(cancel());
+            let folder = fetched(folder, args.revision.as_deref(), &path, &options)?;
             let summary = mmfree_convert::convert(&folder, &path, &options)?;
             finish(&summary, &output)
         }
+    }
+}
+
+/// The folder of a Hub id that is no path; any other path as it is.
+fn fetched(
+    path: PathBuf,
+    revision: Option<&str>,
+    output: &Path,
+    options: &Options,
+) -> Result<PathBuf, Error> {
+    let id = path.to_str().filter(|text| mmfree_convert::is_hub_id(text) && !path.exists());
+    match (id, revision) {
+        #[cfg(feature = "hub")]
+        (Some(id), _) => {
+            // An output that cannot be written is better known before the download.
+            drop(AtomicFile::create(output, options.force)?);
+            mmfree_convert::hub::fetch(id, revision.unwrap_or("main"), options)
+        }
+        #[cfg(not(feature = "hub"))]
+        (Some(id), _) => {
+            let _ = (output, options);
+            let reason =
+                "there is no such folder, and this build cannot download from the Hub".into();
+            Err(Error::Hub { id: id.to_owned(), reason })
+        }
+        (None, Some(_)) => {
+            let path = path.display();
+            Err(Error::Option(format!("--revision is for a Hub id, which {path} is not")))
+        }
+        (None, None) => Ok(path),
     }
 }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mmfree::Config;
-use mmfree::format::FloatType;
 use mmfree::packing::Packing;
 
 use crate::embedding::EmbeddingType;
@@ -71,9 +70,9 @@ pub enum Embed {
 
 impl Embed {
     /// The type for an embedding that is stored as `source`.
-    pub fn resolve(self, source: FloatType) -> EmbeddingType {
+    pub fn resolve(self, source: EmbeddingType) -> EmbeddingType {
         match self {
-            Embed::Source => EmbeddingType::Float(source),
+            Embed::Source => source,
             Embed::Only(choice) => choice,
         }
     }

@@ -1,10 +1,12 @@
 //! What a model file is written from: a checkpoint, or a generator of random weights.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use mmfree::Config;
 use mmfree::format::{FloatType, TensorSpec};
 
+use crate::embedding::EmbeddingType;
 use crate::error::Result;
 
 /// Everything that goes into a model file, tensor by tensor. Implementations hold no tensor in
@@ -17,6 +19,16 @@ pub trait Source: Sync {
 
     /// The type that a tensor has here. For a head tied to the embedding, that of the embedding.
     fn float_type(&self, tensor: &str) -> FloatType;
+
+    /// How the embedding, which has this name, is stored here.
+    fn embedding_type(&self, tensor: &str) -> EmbeddingType {
+        EmbeddingType::Float(self.float_type(tensor))
+    }
+
+    /// `count` rows of the embedding from `first` on as they are stored, if that is as int8.
+    fn int8_rows(&self, _first: usize, _count: usize) -> Option<Int8Rows<'_>> {
+        None
+    }
 
     /// The small JSON files of the checkpoint, by name.
     fn files(&self) -> &BTreeMap<String, String>;
@@ -37,6 +49,9 @@ pub trait Source: Sync {
     /// Values that are not finite, named.
     fn floats(&self, spec: &TensorSpec, first: usize, out: &mut [f32]) -> Result<()>;
 }
+
+/// Rows of int8 as bytes, and the scale of each row.
+pub type Int8Rows<'a> = (Cow<'a, [u8]>, Cow<'a, [f32]>);
 
 /// A ternary matrix, read row by row.
 pub trait TritMatrix: Sync {

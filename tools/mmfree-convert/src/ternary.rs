@@ -13,7 +13,7 @@ use crate::floats::Values;
 use crate::source::TritMatrix;
 
 /// The least mean that is divided by.
-const MIN_MEAN: f32 = 1e-5;
+pub const MIN_MEAN: f32 = 1e-5;
 
 /// Lanes of a row's sum.
 const LANES: usize = 16;
@@ -28,6 +28,7 @@ pub struct Ternarised<'a> {
     cols: usize,
     /// `s`.
     reciprocal: f32,
+    scale: f32,
 }
 
 impl<'a> Ternarised<'a> {
@@ -54,17 +55,22 @@ impl<'a> Ternarised<'a> {
         let count = rows as f64 * cols as f64;
         let mean = (sums.iter().fold(0.0, |sum, row| sum + row) / count) as f32;
         let reciprocal = 1.0 / mean.max(MIN_MEAN);
-        let matrix = Ternarised { values, cols, reciprocal };
-        if !matrix.scale().is_finite() {
+        let scale = 1.0 / reciprocal;
+        if !scale.is_finite() {
             return Err(format!("its weights are too large: their mean magnitude is {mean}"));
         }
-        Ok(matrix)
+        Ok(Ternarised { values, cols, reciprocal, scale })
+    }
+
+    /// Puts another scale in the place of the measured one, which the trits go by all the same.
+    pub fn set_scale(&mut self, scale: f32) {
+        self.scale = scale;
     }
 }
 
 impl TritMatrix for Ternarised<'_> {
     fn scale(&self) -> f32 {
-        1.0 / self.reciprocal
+        self.scale
     }
 
     fn row(&self, row: usize, out: &mut [i8]) {

@@ -59,7 +59,7 @@ impl<'a> Writer<'a> {
         let config = source.config();
         let specs = config.tensors();
         let embedding = specs.first().map_or("", |spec| &spec.name);
-        let embedding = options.embed.resolve(source.float_type(embedding));
+        let embedding = options.embed.resolve(source.embedding_type(embedding));
         let plan = Plan::new(source, options.pack.resolve(config), embedding)?;
         let header_len = plan.header.to_bytes().len() as u64;
         let total = specs.iter().map(count).sum();
@@ -157,6 +157,15 @@ impl<'a> Writer<'a> {
         let blocks: Vec<usize> = (0..rows).step_by(block_rows).collect();
         let write_block = |&first: &usize| {
             let count = block_rows.min(rows - first);
+            let at = (first * cols * self.plan.embedding.size()) as u64;
+            if self.plan.embedding == EmbeddingType::Int8
+                && let Some((ints, scales)) = self.source.int8_rows(first, count)
+            {
+                let scales: Vec<u8> = scales.iter().flat_map(|v| v.to_le_bytes()).collect();
+                self.write(scale_offset + 4 * first as u64, &scales)?;
+                self.progress.add(ints.len() as u64);
+                return self.write(offset + at, &ints);
+            }
             let mut values = vec![0.0; count * cols];
             self.source.floats(spec, first * cols, &mut values)?;
             let mut bytes = Vec::with_capacity(values.len() * self.plan.embedding.size());
@@ -179,7 +188,6 @@ impl<'a> Writer<'a> {
                     self.write(scale_offset + 4 * first as u64, &scales)?;
                 }
             }
-            let at = (first * cols * self.plan.embedding.size()) as u64;
             self.progress.add(values.len() as u64);
             self.write(offset + at, &bytes)
         };

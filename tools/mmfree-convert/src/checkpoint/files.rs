@@ -12,18 +12,21 @@ use super::{pickle, safetensors};
 use crate::json;
 use crate::text::clip;
 
+/// Finds the tensors in a file's bytes; the number is the file's.
+type Reader = fn(&Path, &[u8], usize) -> Result<HashMap<String, Stored>>;
+
 /// A kind of files that weights come in.
-struct Kind {
+pub(crate) struct Kind {
     /// The name of a single file.
-    single: &'static str,
+    pub single: &'static str,
     /// The name of the index of several.
-    index: &'static str,
+    pub index: &'static str,
     /// Gives the tensors in the bytes of the file at a path, which is to have that number.
-    read: fn(&Path, &[u8], usize) -> Result<HashMap<String, Stored>>,
+    read: Reader,
 }
 
 /// The kinds in the order in which other tools look for them.
-const KINDS: [Kind; 2] = [
+pub(crate) const KINDS: [Kind; 2] = [
     Kind {
         single: "model.safetensors",
         index: "model.safetensors.index.json",

@@ -1,9 +1,9 @@
 //! A checkpoint folder as the Hub has it: `config.json`, weights, tokenizer.
 
 mod files;
-mod pickle;
-mod safetensors;
-mod unpickle;
+pub(crate) mod pickle;
+pub(crate) mod safetensors;
+pub(crate) mod unpickle;
 mod weights;
 mod zip;
 
@@ -14,20 +14,27 @@ use mmfree::format::{FloatType, Mapping, TensorSpec};
 use mmfree::{Config, Error};
 
 use crate::config;
+use crate::embedding::EmbeddingType;
 use crate::error::Result;
+use crate::floats::Values;
 use crate::json::{self, Object};
-use crate::source::{Source, TritMatrix};
+use crate::plan::scale_name;
+use crate::source::{Int8Rows, Source, TritMatrix};
 use crate::ternary::{Ternarised, not_finite};
 use crate::text::clip;
+use crate::unpacked::Unpacked;
+#[cfg(feature = "hub")]
+pub(crate) use files::KINDS;
 use weights::{Stored, Weights};
 
-const CONFIG: &str = "config.json";
+pub(crate) const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
 
 /// The small files that a model file carries along, where the checkpoint has them.
-const FILES: [&str; 4] = [CONFIG, GENERATION, "tokenizer_config.json", "special_tokens_map.json"];
+pub(crate) const FILES: [&str; 4] =
+    [CONFIG, GENERATION, "tokenizer_config.json", "special_tokens_map.json"];
 
-const EMBEDDING: &str = "model.embeddings.weight";
+pub(crate) const EMBEDDING: &str = "model.embeddings.weight";
 const HEAD: &str = "lm_head.weight";
 
 /// An open checkpoint: everything but the values of its weights has been checked.
@@ -37,6 +44,8 @@ pub struct Checkpoint {
     files: BTreeMap<String, String>,
     tokenizer: Option<Mapping>,
     weights: Weights,
+    /// What it says of the model file that it was unpacked from, if any.
+    unpacked: Option<Unpacked>,
     notes: Vec<String>,
 }
 
@@ -62,21 +71,25 @@ impl Checkpoint {
                 files.insert(name.to_owned(), text);
             }
         }
-        let parse = |name: &str| match files.get(name) {
-            Some(text) => {
-                Object::parse(text).map(Some).map_err(|e| Error::invalid(&folder.join(name), e))
-            }
-            None => Ok(None),
-        };
-        let raw = parse(CONFIG)?
-            .ok_or_else(|| Error::invalid(folder, "is no checkpoint: it has no config.json"))?;
-        let config = config::parse(&raw, parse(GENERATION)?.as_ref())
-            .map_err(|e| Error::invalid(&folder.join(CONFIG), e))?;
-
+        if !files.contains_key(CONFIG) {
+            return Err(Error::invalid(folder, "is no checkpoint: it has no config.json").into());
+        }
+        // The config first: it says most about what kind of folder this is.
+        let mut config = parse_config(folder, &files)?;
         let tokenizer = open_tokenizer(&folder.join("tokenizer.json"))?;
         let weights = files::open(folder)?;
-        let notes = check_tensors(folder, &config, &weights)?;
-        Ok(Checkpoint { config, files, tokenizer, weights, notes })
+        let unpacked = match weights.first_file() {
+            Some((path, bytes)) => Unpacked::read(bytes).map_err(|e| Error::invalid(path, e))?,
+            None => None,
+        };
+        if let Some(unpacked) = &unpacked {
+            files.insert(CONFIG.to_owned(), unpacked.config.clone());
+            config = parse_config(folder, &files)?;
+        }
+        let mut checkpoint =
+            Checkpoint { config, files, tokenizer, weights, unpacked, notes: Vec::new() };
+        checkpoint.notes = checkpoint.check_tensors(folder)?;
+        Ok(checkpoint)
     }
 
     /// What a user should know: tensors that were left out.
@@ -98,15 +111,23 @@ impl Checkpoint {
     }
 
     fn stored(&self, name: &str) -> Result<&Stored> {
-        let stored = self.weights.get(stored_name(&self.config, name));
+        let stored = self.weights.get(self.stored_name(name));
         // Opening found every tensor; this cannot be reached by an input.
         stored.ok_or_else(|| crate::Error::Option(format!("tensor {name}: missing")))
     }
 }
 
-/// A head tied to the embedding has no tensor of its own, or one that is not used.
-fn stored_name<'a>(config: &Config, name: &'a str) -> &'a str {
-    if config.tie_word_embeddings && name == HEAD { EMBEDDING } else { name }
+/// The configuration in `config.json`, with what the generation config adds.
+fn parse_config(folder: &Path, files: &BTreeMap<String, String>) -> mmfree::Result<Config> {
+    let parse = |name: &str| match files.get(name) {
+        Some(text) => {
+            Object::parse(text).map(Some).map_err(|e| Error::invalid(&folder.join(name), e))
+        }
+        None => Ok(None),
+    };
+    let raw = parse(CONFIG)?.unwrap_or_default();
+    config::parse(&raw, parse(GENERATION)?.as_ref())
+        .map_err(|e| Error::invalid(&folder.join(CONFIG), e))
 }
 
 fn open_tokenizer(path: &Path) -> Result<Option<Mapping>> {
@@ -119,65 +140,43 @@ fn open_tokenizer(path: &Path) -> Result<Option<Mapping>> {
     Ok(Some(map))
 }
 
-/// Holds the tensors against the configuration; gives notes on those that have no place in the
-/// model.
-fn check_tensors(folder: &Path, config: &Config, weights: &Weights) -> Result<Vec<String>> {
-    let missing = |name: &str| {
-        let reason = format!("tensor {name}: missing, but {CONFIG} calls for it");
-        Error::invalid(&weights.place(folder), reason)
-    };
-    // Before the list of tensors is made: a small folder must not ask for a long list.
-    if config.num_layers > weights.names().count() {
-        let reason = format!(
-            "num_hidden_layers is {}, but the checkpoint has only {} tensors",
-            config.num_layers,
-            weights.names().count()
-        );
-        return Err(Error::invalid(&folder.join(CONFIG), reason).into());
-    }
-    let specs = config.tensors();
-    let mut used = std::collections::HashSet::new();
-    for spec in &specs {
-        let name = stored_name(config, &spec.name);
-        let stored = weights.get(name).ok_or_else(|| missing(name))?;
-        let invalid = |reason: String| {
-            Error::invalid(weights.path(stored), format!("tensor {name}: {reason}"))
-        };
-        if stored.shape != spec.shape {
-            let reason =
-                format!("has shape {:?}, but {CONFIG} calls for {:?}", stored.shape, spec.shape);
-            return Err(invalid(reason).into());
-        }
-        if let Err(dtype) = &stored.float {
-            return Err(invalid(format!("is {dtype}, must be F32, F16 or BF16")).into());
-        }
-        used.insert(name);
-    }
-    // Known to be of no use: a tied head's duplicate, and a convolution that the original never
-    // calls.
-    let expected = |name: &str| {
-        config.tie_word_embeddings && name == HEAD
-            || config.short_conv.is_some() && name.ends_with(".attn.q_conv1d.weight")
-    };
-    let extra: Vec<&str> =
-        weights.names().filter(|name| !used.contains(name) && !expected(name)).collect();
-    let Some(first) = extra.first() else { return Ok(Vec::new()) };
-    Ok(vec![match extra.len() {
-        1 => format!("tensor {} is no part of the model and was left out", clip(first)),
-        n => {
-            format!("{n} tensors are no part of the model and were left out: {}, ...", clip(first))
-        }
-    }])
-}
-
 impl Source for Checkpoint {
     fn config(&self) -> &Config {
         &self.config
     }
 
     fn float_type(&self, tensor: &str) -> FloatType {
-        let stored = self.weights.get(stored_name(&self.config, tensor));
-        stored.and_then(|stored| stored.float.as_ref().ok().copied()).unwrap_or(FloatType::F32)
+        let once = self.unpacked.as_ref().and_then(|unpacked| unpacked.types.get(tensor));
+        once.copied().unwrap_or_else(|| self.stored_type(tensor))
+    }
+
+    fn embedding_type(&self, tensor: &str) -> EmbeddingType {
+        match self.embedding_scales() {
+            Some(_) => EmbeddingType::Int8,
+            None => EmbeddingType::Float(self.stored_type(tensor)),
+        }
+    }
+
+    /// Those of an unpacked int8 embedding, whose values are integers times scales.
+    fn int8_rows(&self, first: usize, count: usize) -> Option<Int8Rows<'_>> {
+        let mut scales = vec![0.0; count];
+        self.embedding_scales()?.decode(first, &mut scales);
+        let stored = self.weights.get(EMBEDDING)?;
+        let (width, mut ints) = (self.config.hidden_size, Vec::new());
+        let mut row = vec![0.0; width];
+        let values = self.weights.values(stored, self.stored_type(EMBEDDING));
+        for (row_index, &scale) in (first..).zip(&scales) {
+            values.decode(row_index * width, &mut row);
+            for &value in &row {
+                // 0 / 0 is no number, and becomes 0.
+                let int = (value / scale).round_ties_even().clamp(-128.0, 127.0) as i8;
+                if f32::from(int) * scale != value {
+                    return None;
+                }
+                ints.push(int as u8);
+            }
+        }
+        Some((ints.into(), scales.into()))
     }
 
     fn files(&self) -> &BTreeMap<String, String> {
@@ -191,15 +190,19 @@ impl Source for Checkpoint {
     fn matrix(&self, spec: &TensorSpec) -> Result<Box<dyn TritMatrix + '_>> {
         let stored = self.stored(&spec.name)?;
         let (rows, cols) = (spec.shape[0], spec.shape[1]);
-        let values = self.weights.values(stored, self.float_type(&spec.name));
-        let matrix =
+        let values = self.weights.values(stored, self.stored_type(&spec.name));
+        let mut matrix =
             Ternarised::measure(values, rows, cols).map_err(|e| self.bad(stored, spec, e))?;
+        if let Some(unpacked) = &self.unpacked {
+            let scale = unpacked.scale(&spec.name, matrix.scale());
+            matrix.set_scale(scale.map_err(|e| self.bad(stored, spec, e))?);
+        }
         Ok(Box::new(matrix))
     }
 
     fn floats(&self, spec: &TensorSpec, first: usize, out: &mut [f32]) -> Result<()> {
         let stored = self.stored(&spec.name)?;
-        self.weights.values(stored, self.float_type(&spec.name)).decode(first, out);
+        self.weights.values(stored, self.stored_type(&spec.name)).decode(first, out);
         match out.iter().position(|v| !v.is_finite()) {
             Some(at) => {
                 let place = spec.place(first + at);
@@ -210,24 +213,88 @@ impl Source for Checkpoint {
     }
 }
 
-/// Reads a weights file of one kind or the other and drops what it finds: for fuzzing.
-#[doc(hidden)]
-pub fn read_weights(bytes: &[u8], pickled: bool) -> mmfree::Result<()> {
-    let read = if pickled { pickle::tensors } else { safetensors::tensors };
-    for stored in read(Path::new("fuzz"), bytes, 0)?.into_values() {
-        // A span that is not in the file would panic here.
-        let len = bytes[stored.span].len();
-        let count: usize = stored.shape.iter().product();
-        if let Ok(float) = stored.float {
-            assert_eq!(count * crate::floats::type_size(float), len);
-        }
-    }
-    Ok(())
-}
-
 impl Checkpoint {
+    /// A head tied to the embedding has no tensor of its own, or one that is not used; once unpacked
+    /// it has one that is.
+    fn stored_name<'a>(&self, name: &'a str) -> &'a str {
+        let tied = self.config.tie_word_embeddings && self.unpacked.is_none();
+        if tied && name == HEAD { EMBEDDING } else { name }
+    }
+
+    /// The type in which a tensor lies here.
+    fn stored_type(&self, tensor: &str) -> FloatType {
+        let stored = self.weights.get(self.stored_name(tensor));
+        stored.and_then(|stored| stored.float.as_ref().ok().copied()).unwrap_or(FloatType::F32)
+    }
+
+    /// The scales of the embedding's rows, if it was stored as int8 before it was unpacked.
+    fn embedding_scales(&self) -> Option<Values<'_>> {
+        self.unpacked.as_ref()?;
+        let stored = self.weights.get(&scale_name(EMBEDDING))?;
+        let fits = stored.shape == [self.config.vocab_size] && stored.float == Ok(FloatType::F32);
+        fits.then(|| self.weights.values(stored, FloatType::F32))
+    }
+
+    /// Holds the tensors against the configuration; gives notes on those that have no place in the
+    /// model.
+    fn check_tensors(&self, folder: &Path) -> Result<Vec<String>> {
+        let (config, weights) = (&self.config, &self.weights);
+        let missing = |name: &str| {
+            let reason = format!("tensor {name}: missing, but {CONFIG} calls for it");
+            Error::invalid(&weights.place(folder), reason)
+        };
+        // Before the list of tensors is made: a small folder must not ask for a long list.
+        if config.num_layers > weights.names().count() {
+            let reason = format!(
+                "num_hidden_layers is {}, but the checkpoint has only {} tensors",
+                config.num_layers,
+                weights.names().count()
+            );
+            return Err(Error::invalid(&folder.join(CONFIG), reason).into());
+        }
+        let specs = config.tensors();
+        let mut used = std::collections::HashSet::new();
+        for spec in &specs {
+            let name = self.stored_name(&spec.name);
+            let stored = weights.get(name).ok_or_else(|| missing(name))?;
+            let invalid = |reason: String| {
+                Error::invalid(weights.path(stored), format!("tensor {name}: {reason}"))
+            };
+            if stored.shape != spec.shape {
+                let reason = format!(
+                    "has shape {:?}, but {CONFIG} calls for {:?}",
+                    stored.shape, spec.shape
+                );
+                return Err(invalid(reason).into());
+            }
+            if let Err(dtype) = &stored.float {
+                return Err(invalid(format!("is {dtype}, must be F32, F16 or BF16")).into());
+            }
+            used.insert(name);
+        }
+        // Known to be of no use: a tied head's duplicate, and a convolution that the original never
+        // calls.
+        let expected = |name: &str| {
+            config.tie_word_embeddings && name == HEAD
+                || self.unpacked.is_some() && name == scale_name(EMBEDDING)
+                || config.short_conv.is_some() && name.ends_with(".attn.q_conv1d.weight")
+        };
+        let extra: Vec<&str> =
+            weights.names().filter(|name| !used.contains(name) && !expected(name)).collect();
+        let Some(first) = extra.first() else { return Ok(Vec::new()) };
+        Ok(vec![match extra.len() {
+            1 => format!("tensor {} is no part of the model and was left out", clip(first)),
+            n => {
+                format!(
+                    "{n} tensors are no part of the model and were left out: {}, ...",
+                    clip(first)
+                )
+            }
+        }])
+    }
+
     fn bad(&self, stored: &Stored, spec: &TensorSpec, reason: String) -> crate::Error {
-        let name = stored_name(&self.config, &spec.name);
+        let name = self.stored_name(&spec.name);
         Error::invalid(self.weights.path(stored), format!("tensor {name}: {reason}")).into()
     }
 }

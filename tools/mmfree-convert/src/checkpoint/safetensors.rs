@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use mmfree::format::FloatType;
+use mmfree::format::{FloatType, HeaderError, read_header};
 use mmfree::{Error, Result};
-use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use safetensors::Dtype;
 
 use super::weights::Stored;
 use crate::text::clip;
@@ -15,9 +15,15 @@ use crate::text::clip;
 /// # Errors
 /// Another kind of file, or a damaged one.
 pub fn tensors(path: &Path, bytes: &[u8], file: usize) -> Result<HashMap<String, Stored>> {
-    let (header_len, header) = SafeTensors::read_metadata(bytes)
-        .map_err(|error| Error::invalid(path, describe(&error, bytes.len())))?;
-    let start = header_len + 8;
+    let (start, header) = read_header(bytes).map_err(|error| {
+        let reason = match error {
+            HeaderError::Short(reason) => reason,
+            HeaderError::Invalid(reason) => {
+                format!("is no safetensors file, or a damaged one: {}", clip(&reason))
+            }
+        };
+        Error::invalid(path, reason)
+    })?;
     let mut tensors = HashMap::new();
     for (name, info) in header.tensors() {
         let float = match info.dtype {
@@ -26,19 +32,9 @@ pub fn tensors(path: &Path, bytes: &[u8], file: usize) -> Result<HashMap<String,
             Dtype::BF16 => Ok(FloatType::BF16),
             other => Err(format!("{other:?}")),
         };
-        // The library has checked offsets against the file, and their distance against type and
-        // shape.
+        // In the file, and as long as type and shape call for: read_header has checked it.
         let span = start + info.data_offsets.0..start + info.data_offsets.1;
         tensors.insert(name, Stored { file, float, shape: info.shape.clone(), span });
     }
     Ok(tensors)
-}
-
-fn describe(error: &SafeTensorError, len: usize) -> String {
-    match error {
-        SafeTensorError::MetadataIncompleteBuffer | SafeTensorError::InvalidHeaderLength => {
-            format!("has {len} bytes, not as many as its header calls for: cut short or damaged")
-        }
-        other => format!("is no safetensors file, or a damaged one: {}", clip(&other.to_string())),
-    }
 }

@@ -117,12 +117,15 @@ impl Value {
     }
 }
 
+/// Names and tensors, in the order of the pickle.
+pub type StateDict = Vec<(Rc<str>, Rc<Tensor>)>;
+
 /// Runs a pickle, which must make a dictionary of tensors; gives them in its order.
 ///
 /// # Errors
 /// An opcode or a name that is no part of a state dict, named; a damaged pickle; one that makes
 /// something else.
-pub fn unpickle(bytes: &[u8]) -> Result<Vec<(Rc<str>, Rc<Tensor>)>, String> {
+pub fn unpickle(bytes: &[u8]) -> Result<StateDict, String> {
     if bytes.len() > MAX_LEN {
         return Err(format!("has {} bytes, must be at most {MAX_LEN}", bytes.len()));
     }
@@ -417,7 +420,7 @@ impl<'a> Machine<'a> {
     }
 
     /// The entries of the dictionary that came out; of a key that was set twice, the last.
-    fn tensors(mut self, result: &Value) -> Result<Vec<(Rc<str>, Rc<Tensor>)>, String> {
+    fn tensors(mut self, result: &Value) -> Result<StateDict, String> {
         let Value::Dict(number) = result else {
             return Err(format!("holds {}, must be a dictionary of tensors", result.kind()));
         };

@@ -66,6 +66,11 @@ impl Weights {
         self.files.iter().map(|(path, _)| path.as_path())
     }
 
+    /// The path and the bytes of the first file.
+    pub fn first_file(&self) -> Option<(&Path, &[u8])> {
+        self.files.first().map(|(path, map)| (path.as_path(), &map[..]))
+    }
+
     /// The only file, or else the folder: where to look for what is missing.
     pub fn place(&self, folder: &Path) -> PathBuf {
         match &self.files[..] {

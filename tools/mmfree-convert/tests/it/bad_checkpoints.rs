@@ -16,7 +16,9 @@ fn rejects_a_folder_that_is_none() {
     assert_fails(&output, &["/no/such/folder", "No such file or directory"]);
     let file = case(SINGLE).join("config.json");
     let output = converter().arg(&file).output().unwrap();
-    assert_fails(&output, &["config.json", "is a file, where a checkpoint folder is needed"]);
+    assert_fails(&output, &["config.json", "is a file: to pack it anew, give --output"]);
+    let output = converter().arg(&file).args(["-o", "/no/such/folder/m.mmfree"]).output().unwrap();
+    assert_fails(&output, &["config.json", "not a model file"]);
 }
 
 #[test]

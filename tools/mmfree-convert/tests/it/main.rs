@@ -6,5 +6,12 @@ mod cli;
 mod common;
 mod conversion;
 mod format_doc;
+#[cfg(feature = "hub")]
+mod hub;
+mod killed;
 mod pickled;
+mod repack;
 mod synthesize;
+mod torch;
+mod unpack;
+mod verify;

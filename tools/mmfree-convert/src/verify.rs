@@ -1,0 +1,144 @@
+//! Holding a model file against its own checksums.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use mmfree::format::{ModelFile, keys, read_header};
+use mmfree::{Error, Result};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::hash;
+use crate::text::clip;
+
+/// What a check of a model file found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verification {
+    /// The file.
+    pub file: PathBuf,
+    /// Whether every byte is as it was written.
+    pub sound: bool,
+    /// Tensors that were checked.
+    pub tensors: usize,
+    /// What is damaged, in the order of the file.
+    pub damages: Vec<Damage>,
+    /// The model hash that the header states.
+    pub hash: String,
+}
+
+/// A part of a model file that is not as it was written.
+#[derive(Clone, Debug, Serialize)]
+pub struct Damage {
+    /// The tensor, or the key of the metadata.
+    pub part: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// Reads all of the model file at `path`: the SHA-256 of each tensor, every code of the packed
+/// matrices, their row constants, every float, and the model hash.
+///
+/// # Errors
+/// As [`ModelFile::open`]: a file that cannot be opened as a model. Damage is no error here.
+pub fn verify(path: &Path) -> Result<Verification> {
+    check(&ModelFile::open(path)?)
+}
+
+/// The same for an open file.
+pub(crate) fn check(file: &ModelFile) -> Result<Verification> {
+    let invalid = |reason: String| Error::invalid(file.path(), reason);
+    let (start, header) = read_header(file.bytes()).map_err(|e| invalid(clip(&e.to_string())))?;
+    let mut digests: BTreeMap<String, String> = match file.metadata(keys::SHA256) {
+        None => BTreeMap::new(),
+        Some(json) => serde_json::from_str(json)
+            .map_err(|e| invalid(format!("{}: {}", keys::SHA256, clip(&e.to_string()))))?,
+    };
+    let mut tensors: Vec<_> = header.tensors().into_iter().collect();
+    tensors.sort_by(|(a, x), (b, y)| (x.data_offsets, a).cmp(&(y.data_offsets, b)));
+    let tensors: Vec<_> = tensors
+        .into_iter()
+        .map(|(name, info)| {
+            let span = start + info.data_offsets.0..start + info.data_offsets.1;
+            let digest = digests.remove(&name);
+            (name, span, digest)
+        })
+        .collect();
+    let found: Vec<Option<Damage>> = tensors
+        .par_iter()
+        .map(|(name, span, digest)| {
+            let reason = damage(file, name, &file.bytes()[span.clone()], digest.as_deref())?;
+            Some(Damage { part: clip(name), reason })
+        })
+        .collect();
+    let mut damages: Vec<Damage> = found.into_iter().flatten().collect();
+    damages.extend(digests.keys().map(|name| Damage {
+        part: keys::SHA256.to_owned(),
+        reason: format!("has a checksum of {}, which is not there", clip(name)),
+    }));
+    let hash = hash::model_hash(file);
+    if hash != file.hash() {
+        let reason = format!("is {}, but the tensors give {hash}", file.hash());
+        damages.push(Damage { part: keys::HASH.to_owned(), reason });
+    }
+    Ok(Verification {
+        file: file.path().to_owned(),
+        sound: damages.is_empty(),
+        tensors: tensors.len(),
+        damages,
+        hash: file.hash().to_owned(),
+    })
+}
+
+/// What is wrong with a tensor.
+fn damage(file: &ModelFile, name: &str, bytes: &[u8], digest: Option<&str>) -> Option<String> {
+    let mut reasons = Vec::new();
+    match digest {
+        None => reasons.push("the header has no checksum of it".to_owned()),
+        Some(digest) if digest != hash::sha256(bytes) => {
+            reasons.push("its SHA-256 is not that of the header".to_owned());
+        }
+        Some(_) => {}
+    }
+    if let Some(at) = file.matrix(name).and_then(|(matrix, _)| matrix.first_invalid()) {
+        reasons.push(format!("byte {at} is none that its packing has there"));
+    }
+    if let Some(at) = file.floats(name).and_then(|v| v.iter().position(|v| !v.is_finite())) {
+        reasons.push(format!("value {at} is not finite"));
+    }
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
+impl Verification {
+    /// The damage in one line.
+    pub(crate) fn error(&self) -> crate::Error {
+        let names: Vec<&str> = self.damages.iter().take(3).map(|d| d.part.as_str()).collect();
+        let more = if self.damages.len() > 3 { ", ..." } else { "" };
+        let reason = format!("is damaged: {}{more}", names.join(", "));
+        Error::invalid(&self.file, reason).into()
+    }
+
+    /// Fails if anything is damaged.
+    ///
+    /// # Errors
+    /// One line that names the first parts that are.
+    pub fn into_result(self) -> crate::Result<Verification> {
+        if self.sound { Ok(self) } else { Err(self.error()) }
+    }
+}
+
+impl fmt::Display for Verification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for damage in &self.damages {
+            writeln!(f, "{}: {}", damage.part, damage.reason)?;
+        }
+        if self.sound {
+            let (file, tensors, hash) = (self.file.display(), self.tensors, &self.hash);
+            writeln!(
+                f,
+                "{file}: all {tensors} tensors are as they were written\n  model hash {hash}"
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,332 @@
+//! Downloading from the Hub, which a server on this machine stands in for.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+
+use mmfree::ModelFile;
+use mmfree_convert::text::hex;
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
+use crate::common::*;
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const WEIGHTS: &str = "model.safetensors";
+
+/// What the server is to do, beside serving the files of a folder.
+#[derive(Clone, Default)]
+struct Behaviour {
+    /// Answers to the first requests in place of the right ones.
+    refuse: Vec<u16>,
+    /// The weights' answer ends after so many bytes, once.
+    cut: Option<usize>,
+    /// It knows nothing of ranges.
+    no_ranges: bool,
+    /// The announced hash is another.
+    wrong_hash: Option<&'static str>,
+    /// The token that it asks for.
+    token: Option<&'static str>,
+    /// A file that its list has besides.
+    index: Option<String>,
+}
+
+struct Server {
+    port: u16,
+    /// The first lines of all requests, `Range` and `Authorization` behind them.
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    fn start(folder: PathBuf, behaviour: Behaviour) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let log = requests.clone();
+        std::thread::spawn(move || {
+            let mut state = behaviour;
+            for stream in listener.incoming() {
+                // A client that hangs up is none of the server's business.
+                let _ = answer(stream.unwrap(), port, &folder, &mut state, &log);
+            }
+        });
+        Server { port, requests }
+    }
+
+    /// The converter, told to use it.
+    fn command(&self, home: &Path) -> Command {
+        let mut command = converter();
+        for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "https_proxy"] {
+            command.env_remove(name);
+        }
+        for name in ["HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HF_HUB_OFFLINE"] {
+            command.env_remove(name);
+        }
+        command
+            .env("HF_ENDPOINT", format!("http://127.0.0.1:{}", self.port))
+            .env("HF_HOME", home)
+            .current_dir(home)
+            .args(["org/name", "--force", "--quiet"]);
+        command
+    }
+
+    fn requests(&self) -> Vec<String> {
+        std::mem::take(&mut self.requests.lock().unwrap())
+    }
+}
+
+fn answer(
+    mut stream: TcpStream,
+    port: u16,
+    folder: &Path,
+    state: &mut Behaviour,
+    log: &Mutex<Vec<String>>,
+) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let first = lines.next().unwrap_or_else(|| Ok(String::new()))?;
+    let (mut range, mut token) = (0, String::new());
+    let mut entry = first.clone();
+    for line in lines {
+        let line = line?;
+        let Some((name, value)) = line.split_once(": ") else { break };
+        match name.to_lowercase().as_str() {
+            "range" => {
+                range = value.trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap();
+                entry += &format!(" {value}");
+            }
+            "authorization" => {
+                token = value.to_owned();
+                entry += &format!(" {value}");
+            }
+            _ => {}
+        }
+    }
+    log.lock().unwrap().push(entry);
+    let mut words = first.split(' ');
+    let (method, path) = (words.next().unwrap(), words.next().unwrap_or_default());
+    let mut reply = |status: &str, headers: &str, body: &[u8]| {
+        let len = body.len();
+        write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\n{headers}")?;
+        if !headers.contains("Content-Length") {
+            write!(stream, "Content-Length: {len}\r\n")?;
+        }
+        stream.write_all(b"\r\n")?;
+        if method == "GET" { stream.write_all(body) } else { Ok(()) }
+    };
+    if !state.refuse.is_empty() {
+        let status = state.refuse.remove(0);
+        return reply(&format!("{status} No"), "Retry-After: 0\r\n", b"");
+    }
+    let wanted = state.token.map(|token| format!("Bearer {token}"));
+    if !path.starts_with("/cdn/") && wanted.is_some_and(|wanted| wanted != token) {
+        return reply("401 No", "", b"");
+    }
+    let listings =
+        ["main", "refs%2Fpr%2F1", COMMIT].map(|r| format!("/api/models/org/name/revision/{r}"));
+    if listings.iter().any(|listing| listing == path) {
+        let files: Vec<_> = names(folder)
+            .into_iter()
+            .chain(state.index.as_ref().map(|_| "model.safetensors.index.json".into()))
+            .map(|name| serde_json::json!({"rfilename": name}))
+            .collect();
+        let json = serde_json::json!({"sha": COMMIT, "siblings": files, "other": 1});
+        return reply("200 OK", "", json.to_string().as_bytes());
+    }
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let file = match &state.index {
+        Some(index) if name == "model.safetensors.index.json" => Some(index.clone().into_bytes()),
+        _ => std::fs::read(folder.join(name)).ok(),
+    };
+    let Some(bytes) = file else { return reply("404 Not Found", "", b"") };
+    let resolve = path == format!("/org/name/resolve/{COMMIT}/{name}");
+    if resolve && name.ends_with(".safetensors") {
+        let sha = hex(&Sha256::digest(&bytes));
+        let sha = state.wrong_hash.map_or(sha, str::to_owned);
+        // Another host, which is to see no token.
+        let headers = format!(
+            "X-Linked-Etag: \"{sha}\"\r\nX-Linked-Size: {}\r\nLocation: http://localhost:{port}/cdn/{name}\r\n",
+            bytes.len()
+        );
+        return reply("302 Found", &headers, b"");
+    }
+    if resolve {
+        let sha =
+            hex(&Sha1::digest([format!("blob {}\0", bytes.len()).as_bytes(), &bytes].concat()));
+        let headers = format!("ETag: W/\"{sha}\"\r\nContent-Length: {}\r\n", bytes.len());
+        return reply("200 OK", &headers, &bytes);
+    }
+    let range = if state.no_ranges { 0 } else { range };
+    let rest = &bytes[range..];
+    let len = format!("Content-Length: {}\r\n", rest.len());
+    let end = state.cut.take().unwrap_or(rest.len());
+    if range > 0 {
+        let headers = format!("{len}Content-Range: bytes {range}-{}/{0}\r\n", bytes.len());
+        return reply("206 Partial Content", &headers, &rest[..end]);
+    }
+    reply("200 OK", &len, &rest[..end])
+}
+
+fn checkpoint() -> Copy {
+    Copy::of("m_small_activations_eps")
+}
+
+fn serve(behaviour: Behaviour) -> (Server, Copy, tempfile::TempDir) {
+    let copy = checkpoint();
+    (Server::start(copy.path().to_owned(), behaviour), copy, temp_dir())
+}
+
+#[track_caller]
+fn works(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+fn cache(home: &Path) -> PathBuf {
+    home.join("hub/models--org--name")
+}
+
+#[test]
+fn downloads_into_the_cache_that_other_tools_share() {
+    let (server, copy, home) = serve(Behaviour::default());
+    works(&mut server.command(home.path()));
+    // Called after the repository, in the current folder.
+    ModelFile::open(home.path().join("name.mmfree")).unwrap();
+    let cache = cache(home.path());
+    assert_eq!(std::fs::read_to_string(cache.join("refs/main")).unwrap(), COMMIT);
+    let snapshot = cache.join("snapshots").join(COMMIT);
+    assert_eq!(names(&snapshot), names(copy.path()));
+    for name in names(copy.path()) {
+        let link = std::fs::read_link(snapshot.join(&name)).unwrap();
+        assert!(link.starts_with("../../blobs"), "{link:?}");
+        let [a, b] = [&snapshot, copy.path()].map(|f| std::fs::read(f.join(&name)).unwrap());
+        assert!(a == b);
+    }
+    assert!(names(&cache.join("blobs")).iter().all(|name| !name.contains("incomplete")));
+    assert_eq!(server.requests().iter().filter(|r| r.starts_with("GET /cdn/")).count(), 1);
+
+    // An output that is there already ends it before anything is asked for.
+    let mut command = converter();
+    command.arg("org/name").env("HF_HOME", home.path()).current_dir(home.path());
+    assert_fails(&command.output().unwrap(), &["name.mmfree", "exists already"]);
+
+    // Again: only asked whether there is a new commit. Offline: not even that.
+    works(&mut server.command(home.path()));
+    assert_eq!(server.requests().len(), 1);
+    works(server.command(home.path()).env("HF_HUB_OFFLINE", "1"));
+    works(server.command(home.path()).env("HF_HUB_OFFLINE", "1").args(["--revision", COMMIT]));
+    assert_eq!(server.requests(), [""; 0]);
+    // And a Hub that is not reached is no reason to stop.
+    works(server.command(home.path()).env("HF_ENDPOINT", "http://127.0.0.1:1"));
+    works(server.command(home.path()).args(["--revision", "refs/pr/1"]));
+}
+
+#[test]
+fn an_existing_path_wins_over_a_hub_id() {
+    let (server, _copy, home) = serve(Behaviour::default());
+    std::fs::create_dir(home.path().join("org")).unwrap();
+    let here = checkpoint();
+    std::fs::rename(here.path(), home.path().join("org/name")).unwrap();
+    std::fs::create_dir(here.path()).unwrap();
+    works(&mut server.command(home.path()));
+    assert_eq!(server.requests(), [""; 0]);
+    let output = server.command(home.path()).args(["--revision", "main"]).output().unwrap();
+    assert_fails(&output, &["--revision is for a Hub id"]);
+}
+
+#[test]
+fn resumes_after_a_cut() {
+    let (server, copy, home) =
+        serve(Behaviour { cut: Some(5000), token: Some("hf_x"), ..Behaviour::default() });
+    let cdn = |server: &Server| {
+        let mut requests = server.requests();
+        requests.retain(|request| request.contains("/cdn/"));
+        requests
+    };
+    works(server.command(home.path()).env("HF_TOKEN", "hf_x"));
+    // The token went to the Hub, and not on to the other host.
+    let path = format!("GET /cdn/{WEIGHTS} HTTP/1.1");
+    assert_eq!(cdn(&server), [path.clone(), format!("{path} bytes=5000-")]);
+
+    // What an earlier run has left is continued, or replaced where the server cannot.
+    for no_ranges in [false, true] {
+        let home = temp_dir();
+        let server =
+            Server::start(copy.path().to_owned(), Behaviour { no_ranges, ..Behaviour::default() });
+        let bytes = std::fs::read(copy.path().join(WEIGHTS)).unwrap();
+        let blobs = cache(home.path()).join("blobs");
+        std::fs::create_dir_all(&blobs).unwrap();
+        let blob = format!("{}.incomplete", hex(&Sha256::digest(&bytes)));
+        std::fs::write(blobs.join(blob), &bytes[..777]).unwrap();
+        works(&mut server.command(home.path()));
+        assert_eq!(cdn(&server), [format!("{path} bytes=777-")]);
+    }
+}
+
+fn fails(behaviour: Behaviour, parts: &[&str]) {
+    let (server, _copy, home) = serve(behaviour);
+    let run: Output = server.command(home.path()).env("HF_TOKEN", "hf_wrong").output().unwrap();
+    assert_fails(&run, &[&["org/name: "], parts].concat());
+    assert!(!stderr(&run).contains("hf_wrong"));
+    assert!(!home.path().join("name.mmfree").exists());
+    let blobs = names_or_none(&cache(home.path()).join("blobs"));
+    assert!(blobs.iter().all(|name| !name.contains("ffff")), "{blobs:?}");
+}
+
+fn names_or_none(folder: &Path) -> Vec<String> {
+    if folder.exists() { names(folder) } else { Vec::new() }
+}
+
+#[test]
+fn refusals_are_explained() {
+    let refuse = |refuse: &[u16]| Behaviour { refuse: refuse.to_vec(), ..Behaviour::default() };
+    fails(refuse(&[401]), &["HTTP 401", "HF_TOKEN"]);
+    fails(refuse(&[403]), &["HTTP 403", "access is refused"]);
+    fails(refuse(&[404]), &["HTTP 404", "no such repository, revision or file"]);
+    fails(refuse(&[429; 9]), &["HTTP 429", "too many requests"]);
+    fails(
+        Behaviour { token: Some("hf_right"), ..Behaviour::default() },
+        &["HTTP 401", "is not good"],
+    );
+    // Later is soon enough.
+    let (server, _copy, home) = serve(refuse(&[429, 503]));
+    works(&mut server.command(home.path()));
+}
+
+#[test]
+fn wrong_data_are_not_kept() {
+    let wrong = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
+    fails(
+        Behaviour { wrong_hash: Some(wrong), ..Behaviour::default() },
+        &[WEIGHTS, "its hash is ", wrong, "not kept"],
+    );
+    fails(
+        Behaviour { wrong_hash: Some("../../x"), ..Behaviour::default() },
+        &["etag is ../../x, which is none"],
+    );
+}
+
+#[test]
+fn shards_come_from_their_own_folder_alone() {
+    let copy = checkpoint();
+    std::fs::remove_file(copy.path().join(WEIGHTS)).unwrap();
+    for shard in ["../../secret", "/etc/passwd", "absent.safetensors"] {
+        let index = serde_json::json!({"weight_map": {"x": shard}}).to_string();
+        let behaviour = Behaviour { index: Some(index), ..Behaviour::default() };
+        let server = Server::start(copy.path().to_owned(), behaviour);
+        let home = temp_dir();
+        let output = server.command(home.path()).output().unwrap();
+        assert_fails(&output, &["model.safetensors.index.json", "which is not there"]);
+    }
+}
+
+#[test]
+fn a_token_may_stand_in_a_file() {
+    let (server, _copy, home) = serve(Behaviour { token: Some("hf_y"), ..Behaviour::default() });
+    std::fs::write(home.path().join("mine"), "hf_y\n").unwrap();
+    works(server.command(home.path()).env("HF_TOKEN_PATH", home.path().join("mine")));
+    let other = temp_dir();
+    std::fs::write(other.path().join("token"), "hf_y").unwrap();
+    works(&mut server.command(other.path()));
+}

@@ -1,0 +1,79 @@
+//! Writes the man pages and the shell completions of both programs, from the definitions of their
+//! command lines:
+//!
+//! `cargo run -p mmfree-pages -- target/pages`
+//!
+//! A program of its own, so that neither of the two carries what it is made with.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Command, CommandFactory, ValueEnum};
+use clap_complete::Shell;
+
+#[allow(dead_code)]
+#[path = "../../mmfree-convert/src/args.rs"]
+mod convert;
+#[allow(dead_code)]
+#[path = "../../../src/bin/mmfree-infer/args.rs"]
+mod infer;
+
+fn main() -> ExitCode {
+    let Some(folder) = std::env::args_os().nth(1).map(PathBuf::from) else {
+        eprintln!("error: give the folder to write to");
+        return ExitCode::from(2);
+    };
+    match write(&folder) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: cannot write in {}: {error}", folder.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn programs() -> [Command; 2] {
+    [convert::Args::command(), infer::Args::command()]
+}
+
+/// Writes `man/NAME.1`, a page for each subcommand too, and `completions/`.
+fn write(folder: &Path) -> io::Result<()> {
+    let (man, completions) = (folder.join("man"), folder.join("completions"));
+    std::fs::create_dir_all(&man)?;
+    std::fs::create_dir_all(&completions)?;
+    for mut program in programs() {
+        let name = program.get_name().to_owned();
+        for &shell in Shell::value_variants() {
+            clap_complete::generate_to(shell, &mut program, &name, &completions)?;
+        }
+        clap_mangen::generate_to(program, &man)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_sound() {
+        programs().into_iter().for_each(Command::debug_assert);
+    }
+
+    #[test]
+    fn every_program_gets_its_pages_and_every_shell_its_completions() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path()).unwrap();
+        let read = |path: &str| std::fs::read_to_string(folder.path().join(path)).unwrap();
+        for page in
+            ["mmfree-infer", "mmfree-infer-perplexity", "mmfree-convert", "mmfree-convert-verify"]
+        {
+            assert!(read(&format!("man/{page}.1")).contains(".TH"), "{page}");
+        }
+        assert!(read("man/mmfree-convert.1").contains("\\-\\-revision"));
+        for file in ["mmfree-infer.bash", "_mmfree-convert", "mmfree-convert.fish"] {
+            assert!(!read(&format!("completions/{file}")).is_empty(), "{file}");
+        }
+    }
+}
