@@ -59,6 +59,13 @@ pub enum Error {
         /// The ones that would do.
         available: String,
     },
+    /// A device that is not there, is too small, or failed.
+    Device {
+        /// Which, as `cuda:0`.
+        device: String,
+        /// What is wrong, in one line.
+        reason: String,
+    },
     /// An option outside its range.
     Option {
         /// Its name.
@@ -131,6 +138,7 @@ impl fmt::Display for Plain<'_> {
             Error::Isa { name, available } => {
                 write!(f, "instruction set {name} is not available here; there is: {available}")
             }
+            Error::Device { device, reason } => write!(f, "{device}: {reason}"),
             Error::Option { name, reason } => write!(f, "{name}: {reason}"),
             Error::Tokenizer { reason } => write!(f, "tokenizer: {reason}"),
         }

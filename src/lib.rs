@@ -32,8 +32,12 @@
 
 #![deny(unsafe_code, missing_docs)]
 
+#[cfg(feature = "cuda")]
+#[allow(unsafe_code)] // Calls of the driver, launches.
+pub mod cuda;
 #[cfg(feature = "demo")]
 mod demo;
+mod device;
 pub mod error;
 #[allow(unsafe_code)] // The mapping and its signal handler.
 pub mod format;
@@ -50,6 +54,7 @@ mod stop;
 pub mod threads;
 mod tokenizer;
 
+pub use device::Device;
 pub use error::{Error, Result};
 pub use format::{Config, ModelFile};
 pub use generation::{GenerationConfig, GenerationFault};

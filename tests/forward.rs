@@ -8,6 +8,7 @@ use mmfree::packing::Packing;
 use mmfree::{Error, Model, ModelFile, Options, State, Step, Want};
 
 use crate::synthetic::{self, Rng};
+use crate::util::{device, options};
 
 fn load(config: &Config, packing: Packing, options: &Options) -> Arc<Model> {
     let bytes = synthetic::model(config, packing, 7);
@@ -15,7 +16,7 @@ fn load(config: &Config, packing: Packing, options: &Options) -> Arc<Model> {
 }
 
 fn plain(config: &Config) -> Arc<Model> {
-    load(config, Packing::T5, &Options::default())
+    load(config, Packing::T5, &options())
 }
 
 fn tokens(config: &Config, len: usize, seed: u64) -> Vec<u32> {
@@ -100,7 +101,7 @@ fn threads_instruction_sets_kernels_and_packings_change_no_bit() {
         let reference = load(
             &config,
             Packing::I2,
-            &Options { threads: Some(1), isa: Some(Isa::Scalar), kernel: None },
+            &Options { threads: Some(1), isa: Some(Isa::Scalar), kernel: None, device: device() },
         );
         let mut state = reference.new_state();
         let expected = feed(&reference, &mut state, &ids);
@@ -108,7 +109,12 @@ fn threads_instruction_sets_kernels_and_packings_change_no_bit() {
             for isa in Isa::available() {
                 let dot = (isa != Isa::Scalar).then_some(Family::Dot);
                 for (threads, kernel) in [(1, None), (2, Some(Family::Add)), (5, dot)] {
-                    let options = Options { threads: Some(threads), isa: Some(isa), kernel };
+                    let options = Options {
+                        threads: Some(threads),
+                        isa: Some(isa),
+                        kernel,
+                        device: device(),
+                    };
                     let model = load(&config, packing, &options);
                     let mut got_state = model.new_state();
                     let got = feed(&model, &mut got_state, &ids);
@@ -193,7 +199,7 @@ fn a_saved_state_resumes_with_the_same_bits_in_another_packing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state");
     for (kind, config) in synthetic::kinds() {
-        let (t5, i2) = (plain(&config), load(&config, Packing::I2, &Options::default()));
+        let (t5, i2) = (plain(&config), load(&config, Packing::I2, &options()));
         let mut state = t5.new_state();
         feed(&t5, &mut state, &tokens(&config, 11, 1));
         state.save(&path).unwrap();
@@ -222,7 +228,7 @@ fn a_state_of_another_model_is_refused() {
     // The same sizes, other weights.
     let bytes = synthetic::model(&synthetic::config(), Packing::T5, 8);
     let file = ModelFile::from_bytes("other weights", &bytes).unwrap();
-    let other = Model::new(file, &Options::default()).unwrap();
+    let other = Model::new(file, &options()).unwrap();
     other.new_state().save(&path).unwrap();
     let error = model.load_state(&path).unwrap_err();
     assert!(error.to_string().contains("hash"), "{error}");
@@ -275,7 +281,7 @@ fn overflowing() -> Arc<Model> {
     let at = data.start + 3 * config.hidden_size * 4;
     bytes[at..at + 4].copy_from_slice(&3e38f32.to_le_bytes());
     let file = ModelFile::from_bytes("overflowing", &bytes).unwrap();
-    Model::new(file, &Options::default()).unwrap()
+    Model::new(file, &options()).unwrap()
 }
 
 #[test]
@@ -303,7 +309,7 @@ fn the_number_of_threads_is_checked() {
     let bytes = synthetic::model(&synthetic::config(), Packing::T5, 7);
     for threads in [0, 1025] {
         let file = ModelFile::from_bytes("synthetic", &bytes).unwrap();
-        let options = Options { threads: Some(threads), ..Options::default() };
+        let options = Options { threads: Some(threads), ..options() };
         let error = Model::new(file, &options).err().unwrap();
         assert!(error.to_string().contains("1 to 1024"), "{error}");
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mmfree::packing::Packing;
-use mmfree::{Model, ModelFile, Options, State, Step, Want};
+use mmfree::{Model, ModelFile, State, Step, Want};
 use mmfree_convert::{Embed, Pack};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -31,7 +31,7 @@ fn convert(case: &Path, packing: Packing) -> Arc<Model> {
         ..mmfree_convert::Options::default()
     };
     mmfree_convert::convert(case, &output, &options).unwrap();
-    Model::new(ModelFile::open(&output).unwrap(), &Options::default()).unwrap()
+    Model::new(ModelFile::open(&output).unwrap(), &crate::util::options()).unwrap()
 }
 
 /// A float32 tensor of the golden file.

@@ -2,6 +2,8 @@
 
 #[cfg(all(feature = "cli", feature = "demo"))]
 mod cli;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod forward;
 mod goldens;
 mod hostile;

@@ -12,7 +12,7 @@ use crate::util::TempDir;
 fn model(packing: Packing, seed: u64) -> Arc<Model> {
     let bytes = synthetic::model(&synthetic::config(), packing, seed);
     let file = ModelFile::from_bytes("synthetic", &bytes).unwrap();
-    Model::new(file, &Options { threads: Some(1), ..Options::default() }).unwrap()
+    Model::new(file, &Options { threads: Some(1), ..crate::util::options() }).unwrap()
 }
 
 fn sampled() -> SamplerOptions {

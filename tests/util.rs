@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use mmfree::{Device, Options};
+
 /// A folder of the test's own, removed at its end.
 pub struct TempDir(tempfile::TempDir);
 
@@ -20,4 +22,17 @@ impl TempDir {
         std::fs::write(&path, bytes).unwrap();
         path
     }
+}
+
+/// The device that models of these tests run on: that of `MMFREE_TEST_DEVICE` (a name as `--device` takes it), else the CPU.
+pub fn device() -> Device {
+    match std::env::var("MMFREE_TEST_DEVICE") {
+        Ok(name) => Device::from_name(&name).unwrap(),
+        Err(_) => Device::Cpu,
+    }
+}
+
+/// Default options on the device under test.
+pub fn options() -> Options {
+    Options { device: device(), ..Options::default() }
 }

@@ -2,13 +2,15 @@
 
 mod forward;
 mod linear;
+mod memory;
 mod state;
-mod weights;
+pub(crate) mod weights;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use state::State;
 
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::format::{Config, ModelFile};
 use crate::kernels::{self, Family, FloatOps, Isa, Kernel};
@@ -26,6 +28,8 @@ pub struct Options {
     pub threads: Option<usize>,
     /// Instruction set; `None` takes the fastest that the CPU has.
     pub isa: Option<Isa>,
+    /// Where the model runs.
+    pub device: Device,
     /// Kernel family; `None` takes the faster one for the shape at hand.
     pub kernel: Option<Family>,
 }
@@ -67,6 +71,9 @@ pub struct Model {
     ops: &'static dyn FloatOps,
     pool: Pool,
     workspace: Mutex<forward::Workspace>,
+    device: Device,
+    #[cfg(feature = "cuda")]
+    gpu: Option<Mutex<crate::cuda::Backend>>,
 }
 
 impl Model {
@@ -99,6 +106,17 @@ impl Model {
             let reason = "tensor model.lower_bounds: its softmax is not finite";
             return Err(Error::invalid(file.path(), reason));
         }
+        #[cfg(feature = "cuda")]
+        let gpu = match options.device {
+            Device::Cpu => None,
+            Device::Cuda(n) => {
+                Some(Mutex::new(crate::cuda::Backend::new(n, &file, &weights, &bounds)?))
+            }
+        };
+        #[cfg(not(feature = "cuda"))]
+        if options.device != Device::Cpu {
+            return Err(options.device.not_built());
+        }
         Ok(Arc::new(Model {
             file,
             weights,
@@ -108,6 +126,9 @@ impl Model {
             ops: kernels::float_ops(isa),
             pool: Pool::new(threads),
             workspace: Mutex::default(),
+            device: options.device,
+            #[cfg(feature = "cuda")]
+            gpu,
         }))
     }
 
@@ -124,6 +145,11 @@ impl Model {
     /// Threads of the pool.
     pub fn threads(&self) -> usize {
         self.pool.threads()
+    }
+
+    /// Where the model runs.
+    pub fn device(&self) -> Device {
+        self.device
     }
 
     /// The instruction set in use.
@@ -194,6 +220,20 @@ impl Model {
             if step.state.poisoned {
                 return Err(Error::PoisonedState);
             }
+        }
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = &self.gpu {
+            let mut gpu = gpu.lock().unwrap_or_else(PoisonError::into_inner);
+            let result = gpu.forward(steps);
+            if result.is_err() {
+                for step in steps {
+                    step.state.poisoned = true;
+                }
+            }
+            return result;
+        }
+        for step in &mut *steps {
+            step.state.memory_mut().bring_to_host()?;
         }
         // Poisoned here means that a thread panicked; what it left in the buffers is overwritten.
         let mut workspace = self.workspace.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::memory::Memory;
 use crate::error::{Error, Result};
 use crate::format::{Config, HeaderError, Mapping, ShortConv, read_header, write_tensors};
 
@@ -21,7 +22,7 @@ pub struct State {
     window_len: usize,
     conv: Option<ShortConv>,
     /// The recurrence, `[layers, width]`, then the windows, `[layers, window_len]`.
-    data: Vec<f32>,
+    data: Memory,
     pub(crate) position: u64,
     pub(crate) poisoned: bool,
 }
@@ -34,7 +35,7 @@ impl State {
             width: config.state_size,
             window_len: config.conv_window_len(),
             conv: config.short_conv,
-            data: vec![0.0; config.state_len()],
+            data: Memory::new(config.state_len()),
             position: 0,
             poisoned: false,
         }
@@ -45,9 +46,14 @@ impl State {
         self.hash == hash && self.data.len() == config.state_len()
     }
 
+    /// Where the floats lie.
+    pub(crate) fn memory_mut(&mut self) -> &mut Memory {
+        &mut self.data
+    }
+
     /// Forgets everything: as new.
     pub fn reset(&mut self) {
-        self.data.fill(0.0);
+        self.data.reset();
         self.position = 0;
         self.poisoned = false;
     }
@@ -57,27 +63,29 @@ impl State {
         self.position
     }
 
-    /// The recurrence of all layers, `[layers, state_size]`.
+    /// The recurrence of all layers, `[layers, state_size]`. Of a state whose values lie on a GPU that has been lost it is not a
+    /// number throughout; [`save`](Self::save) gives the reason.
     pub fn recurrence(&self) -> &[f32] {
-        &self.data[..self.layers * self.width]
+        &self.data.floats()[..self.layers * self.width]
     }
 
     /// The convolution windows of a layer, empty without a convolution. Shared: `[size, hidden_size]`; separate: that of the
     /// input projection, then that of the forget projection, each `[size, state_size]`. Oldest input first.
     pub fn windows(&self, layer: usize) -> &[f32] {
-        &self.data[self.layers * self.width + layer * self.window_len..][..self.window_len]
+        &self.data.floats()[self.layers * self.width + layer * self.window_len..][..self.window_len]
     }
 
     pub(crate) fn layer(&self, layer: usize) -> &[f32] {
-        &self.data[layer * self.width..][..self.width]
+        &self.data.floats()[layer * self.width..][..self.width]
     }
 
     pub(crate) fn layer_mut(&mut self, layer: usize) -> &mut [f32] {
-        &mut self.data[layer * self.width..][..self.width]
+        &mut self.data.floats_mut()[layer * self.width..][..self.width]
     }
 
     pub(crate) fn windows_mut(&mut self, layer: usize) -> &mut [f32] {
-        &mut self.data[self.layers * self.width + layer * self.window_len..][..self.window_len]
+        let start = self.layers * self.width + layer * self.window_len;
+        &mut self.data.floats_mut()[start..][..self.window_len]
     }
 
     /// Saves the state to a file, whole or not at all; an existing file is replaced.
@@ -106,7 +114,7 @@ impl State {
             ("mmfree.state.position", self.position.to_string()),
         ];
         metadata.extend(extra.iter().cloned());
-        let (recurrence, windows) = self.data.split_at(self.layers * self.width);
+        let (recurrence, windows) = self.data.try_floats()?.split_at(self.layers * self.width);
         let le = |floats: &[f32]| floats.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
         let (recurrence, windows) = (le(recurrence), le(windows));
         let ids_le: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
@@ -191,8 +199,9 @@ impl State {
             .parse()
             .map_err(|_| invalid("mmfree.state.position: not a number".into()))?;
         let split = recurrence.len();
-        state.data[..split].copy_from_slice(&recurrence);
-        state.data[split..].copy_from_slice(&windows);
+        let (h, taps) = state.data.floats_mut().split_at_mut(split);
+        h.copy_from_slice(&recurrence);
+        taps.copy_from_slice(&windows);
         let ids = match header.info("ids") {
             Some(info) if info.dtype == safetensors::Dtype::U32 => bytes[data_start..]
                 [info.data_offsets.0..info.data_offsets.1]

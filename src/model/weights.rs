@@ -5,14 +5,14 @@ use crate::format::{ModelFile, ShortConv, Span};
 use crate::packing::{PackedMatrix, Packing};
 
 /// A ternary matrix with the norm in front of it: `y = W q(norm(x))`.
-pub(super) struct Linear {
+pub(crate) struct Linear {
     packing: Packing,
     pub rows: usize,
     pub cols: usize,
     data: Span,
     /// The magnitude of a trit.
     pub scale: f32,
-    norm: Span,
+    pub norm: Span,
 }
 
 impl Linear {
@@ -47,7 +47,7 @@ impl Linear {
 }
 
 /// The short convolution of a layer.
-pub(super) enum Conv {
+pub(crate) enum Conv {
     /// On the layer's input, `[hidden, 1, size]`.
     Shared(Span),
     /// Behind the input and the forget projection, each `[state, 1, size]`.
@@ -55,7 +55,7 @@ pub(super) enum Conv {
 }
 
 /// One layer's weights.
-pub(super) struct Layer {
+pub(crate) struct Layer {
     pub attn_norm: Span,
     /// Input, forget and gate projection, each `[state, hidden]`.
     pub ifg: [Linear; 3],
@@ -71,7 +71,7 @@ pub(super) struct Layer {
 }
 
 /// All weights but the embedding, which the file gives by row.
-pub(super) struct Weights {
+pub(crate) struct Weights {
     pub layers: Vec<Layer>,
     pub norm: Span,
     /// `[vocabulary, hidden]`.

@@ -67,6 +67,10 @@ pub struct ModelArgs {
     /// difference to the text
     #[arg(long, value_name = "FAMILY", value_parser = ["add", "dot", "auto"], default_value = "auto", hide_default_value = true, hide_possible_values = true)]
     pub kernel: String,
+
+    /// Where to run: cpu, cuda (the first GPU), cuda:N, or auto, a GPU if there is one
+    #[arg(long, value_name = "NAME", default_value = "cpu", hide_default_value = true)]
+    pub device: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -265,6 +269,10 @@ pub struct BenchArgs {
     /// Kernels, as without `bench`
     #[arg(long, value_name = "FAMILY", value_parser = ["add", "dot", "auto"], default_value = "auto", hide_default_value = true)]
     pub kernel: String,
+
+    /// Device, as without `bench`
+    #[arg(long, value_name = "NAME", default_value = "cpu", hide_default_value = true)]
+    pub device: String,
 
     /// Print JSON
     #[arg(long, conflicts_with = "csv")]

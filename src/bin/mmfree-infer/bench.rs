@@ -66,6 +66,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
             model: args.model.clone(),
             threads,
             isa: args.isa,
+            device: args.device.clone(),
             kernel: args.kernel.clone(),
         })?;
         let model = &opened.model;

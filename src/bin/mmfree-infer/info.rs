@@ -42,6 +42,9 @@ struct Info {
     isa: &'static str,
     isas_available: Vec<&'static str>,
     threads: usize,
+    /// Where the model runs, and the GPUs that there are, or why none.
+    device: String,
+    gpus: Vec<String>,
     /// Bytes of the file, mapped and shared between processes.
     file_bytes: u64,
     /// Of them, those that every token reads; the rest is the embedding, of which it reads a row,
@@ -120,6 +123,8 @@ impl Info {
             isa: model.isa().name(),
             isas_available: Isa::available().iter().map(|isa| isa.name()).collect(),
             threads: model.threads(),
+            device: model.device().to_string(),
+            gpus: gpus(),
             file_bytes: file.bytes().len() as u64,
             weight_bytes: packed_bytes + floats as u64,
             state_bytes: 4 * config.state_len() as u64,
@@ -184,6 +189,7 @@ impl fmt::Display for Info {
             self.isas_available.join(", "),
             self.threads
         )?;
+        writeln!(f, "device      {} (GPUs: {})", self.device, self.gpus.join("; "))?;
         for (name, packed) in &self.packings {
             writeln!(
                 f,
@@ -209,4 +215,24 @@ impl fmt::Display for Info {
             bytes(self.buffer_bytes)
         )
     }
+}
+
+/// A line for each GPU, or one that says why there is none.
+#[cfg(feature = "cuda")]
+fn gpus() -> Vec<String> {
+    match mmfree::cuda::devices() {
+        Err(error) => vec![error.to_string()],
+        Ok(devices) => devices
+            .iter()
+            .map(|gpu| {
+                let gib = gpu.memory as f64 / f64::from(1 << 30);
+                format!("cuda:{} {}, {gib:.1} GiB", gpu.number, gpu.name)
+            })
+            .collect(),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpus() -> Vec<String> {
+    vec!["built without the feature `cuda`".to_owned()]
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mmfree::kernels::{self, Family, Isa};
 use mmfree::packing::Packing;
-use mmfree::{Model, ModelFile, Options, Tokenizer};
+use mmfree::{Device, Model, ModelFile, Options, Tokenizer};
 
 use crate::args::ModelArgs;
 use crate::failure::Failure;
@@ -34,7 +34,8 @@ impl Opened {
             Some(path) => ModelFile::open(path)?,
             None => demo()?,
         };
-        let options = Options { threads: args.threads, isa: Some(isa), kernel };
+        let device = device(args)?;
+        let options = Options { threads: args.threads, isa: Some(isa), kernel, device };
         let model = Model::new(file, &options)?;
         let time = Cell::new(start.elapsed());
         Ok(Opened { model, tokenizer: OnceCell::new(), time })
@@ -66,6 +67,18 @@ impl Opened {
     pub fn time(&self) -> Duration {
         self.time.get()
     }
+}
+
+/// The device asked for; with `auto` a GPU if there is one, and on stderr why not.
+pub fn device(args: &ModelArgs) -> Result<Device, Failure> {
+    if args.device != "auto" {
+        return Ok(Device::from_name(&args.device)?);
+    }
+    let (device, reason) = Device::auto();
+    if let Some(reason) = reason {
+        eprintln!("mmfree-infer: running on the CPU: {reason}");
+    }
+    Ok(device)
 }
 
 fn isa(args: &ModelArgs) -> Result<Isa, Failure> {

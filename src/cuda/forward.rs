@@ -1,0 +1,193 @@
+//! The forward pass on a GPU, over rows as `model/forward.rs` has them; shapes in comments as there.
+
+use cudarc::driver::CudaSlice;
+
+use super::Gpu;
+use super::decode::Decoder;
+use super::pass::{Kernels, Pass};
+use super::upload::{DeviceWeights, padded};
+use super::workspace::{DeviceSegment, Workspace};
+use crate::error::{Error, Result};
+use crate::format::{Config, ModelFile};
+use crate::model::weights::Weights;
+use crate::model::{State, Step, Want};
+
+/// Rows that the CPU takes through the layers together; the order of errors follows it.
+const ERROR_ROWS: u64 = 256;
+
+/// Operations of a layer as errors count them.
+const PLACES: [&str; 5] = ["attn_norm", "ifg_proj", "o_proj", "gate_proj", "down_proj"];
+
+/// A model on a GPU.
+pub(crate) struct Backend {
+    pub(super) gpu: Gpu,
+    pub(super) config: Config,
+    pub(super) bounded: bool,
+    pub(super) weights: DeviceWeights,
+    pub(super) kernels: Kernels,
+    decoder: Option<Decoder>,
+    workspace: Option<Workspace>,
+    /// Rows of a pass at most, a multiple of 256.
+    max_rows: usize,
+    pub(super) error: CudaSlice<u64>,
+    hash: String,
+}
+
+/// Some tokens of one step, and the rows they are.
+#[derive(Clone, Copy)]
+pub(super) struct Segment {
+    pub step: usize,
+    pub token: usize,
+    pub row: usize,
+    pub len: usize,
+}
+
+impl Backend {
+    /// Brings a model to the GPU of that number.
+    pub fn new(number: usize, file: &ModelFile, weights: &Weights, bounds: &[f32]) -> Result<Self> {
+        let gpu = Gpu::open(number)?;
+        let config = file.config().clone();
+        let longest = config.hidden_size.max(config.state_size).max(config.intermediate_size);
+        let kernels = Kernels::new(&gpu, padded(longest) * 4)?;
+        let weights = DeviceWeights::new(&gpu, file, weights, bounds)?;
+        let bounded = !bounds.is_empty();
+        let decoder = Decoder::new(&gpu, &config, &weights, bounded)?;
+        // A quarter of what is left: other models and sequences want some too.
+        let rows = gpu.free_memory()? / 4 / Workspace::row_bytes(&config) / Workspace::LEAST_ROWS;
+        let max_rows =
+            (rows * Workspace::LEAST_ROWS).clamp(Workspace::LEAST_ROWS, Workspace::MOST_ROWS);
+        let error = gpu.upload(&[u64::MAX])?;
+        let hash = file.hash().to_owned();
+        let workspace = None;
+        Ok(Backend {
+            gpu,
+            config,
+            bounded,
+            weights,
+            kernels,
+            decoder,
+            workspace,
+            max_rows,
+            error,
+            hash,
+        })
+    }
+
+    /// Feeds every step's tokens to its state.
+    pub fn forward(&mut self, steps: &mut [Step<'_>]) -> Result<()> {
+        for step in &mut *steps {
+            step.logits.clear();
+            if let Some(states) = &mut step.states {
+                let mut blank = State::new(&self.config, &self.hash);
+                blank.position = step.state.position;
+                states.clear();
+                states.resize(step.tokens.len(), blank);
+            }
+        }
+        let rows: usize = steps.iter().map(|step| step.tokens.len()).sum();
+        if rows == 1 && self.decoder.is_some() && steps.iter().all(|step| step.states.is_none()) {
+            self.decode(steps)?;
+        } else if rows > 0 {
+            self.passes(steps, rows)?;
+        }
+        for step in steps {
+            step.state.memory_mut().changed_on_device();
+            if let Some(states) = &mut step.states {
+                for (t, state) in states.iter_mut().enumerate() {
+                    state.position = step.state.position.saturating_add(t as u64 + 1);
+                }
+            }
+            step.state.position = step.state.position.saturating_add(step.tokens.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// One token in all.
+    fn decode(&mut self, steps: &mut [Step<'_>]) -> Result<()> {
+        let Some(step) = steps.iter_mut().find(|step| !step.tokens.is_empty()) else {
+            return Ok(());
+        };
+        let Some(decoder) = &mut self.decoder else {
+            return Ok(());
+        };
+        let state = step.state.memory_mut().bring_to_device(&self.gpu)?;
+        let logits = (step.want != Want::None).then_some(&mut *step.logits);
+        let key = decoder.step(&self.gpu, state, step.tokens[0], logits)?;
+        match self.error_at(key) {
+            None => Ok(()),
+            Some((place, _)) => Err(Error::NonFinite { place, position: step.state.position }),
+        }
+    }
+
+    /// What an error's key means: the place and the row.
+    fn error_at(&self, key: u64) -> Option<(String, usize)> {
+        if key == u64::MAX {
+            return None;
+        }
+        let row = (key >> 48) * ERROR_ROWS + (key & 0xFFFF);
+        let op = ((key >> 16) & 0xFFFF_FFFF) as usize;
+        let layers = self.config.num_layers;
+        let place = match op.checked_sub(5 * layers) {
+            None => format!("layer {}, {}", op / 5, PLACES[op % 5]),
+            Some(0) => "lm_head".to_owned(),
+            Some(_) => "the logits".to_owned(),
+        };
+        Some((place, row as usize))
+    }
+
+    /// Any number of rows, in passes of as many as there is room for.
+    fn passes(&mut self, steps: &mut [Step<'_>], rows: usize) -> Result<()> {
+        let need = rows.min(self.max_rows);
+        if self.workspace.as_ref().is_none_or(|ws| ws.rows < need) {
+            let rows = need.next_power_of_two().min(self.max_rows);
+            self.workspace = None;
+            self.workspace = Some(Workspace::new(&self.gpu, &self.config, rows)?);
+        }
+        let Some(ws) = &self.workspace else {
+            return Ok(());
+        };
+        let mut states = Vec::with_capacity(steps.len());
+        for step in &mut *steps {
+            states.push(step.state.memory_mut().bring_to_device(&self.gpu)?);
+        }
+        let (mut step, mut token) = (0, 0);
+        loop {
+            let mut segments = Vec::new();
+            let mut rows = 0;
+            while step < steps.len() && rows < self.max_rows {
+                let left = steps[step].tokens.len() - token;
+                let len = left.min(self.max_rows - rows);
+                if len > 0 {
+                    segments.push(Segment { step, token, row: rows, len });
+                    rows += len;
+                }
+                (step, token) = if len < left { (step, token + len) } else { (step + 1, 0) };
+            }
+            if rows == 0 {
+                return Ok(());
+            }
+            let device: Vec<DeviceSegment> = segments
+                .iter()
+                .map(|s| DeviceSegment {
+                    state: states[s.step],
+                    row: s.row as u32,
+                    len: s.len as u32,
+                })
+                .collect();
+            let device = self.gpu.upload(&device)?;
+            let q = ws.quantised(&self.gpu);
+            let pass = Pass { b: self, ws, q, segments: &segments, device, rows };
+            pass.run(steps)?;
+            let key = self.gpu.download(&self.error)?[0];
+            if let Some((place, row)) = self.error_at(key) {
+                self.error = self.gpu.upload(&[u64::MAX])?;
+                let hit = segments.iter().find(|s| (s.row..s.row + s.len).contains(&row));
+                let position = hit.map_or(0, |s| {
+                    let first = steps[s.step].state.position.saturating_add(s.token as u64);
+                    first.saturating_add((row - s.row) as u64)
+                });
+                return Err(Error::NonFinite { place, position });
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! A GPU gives the CPU's bits; without one, errors are clear. The tests that need a GPU run where `MMFREE_TEST_DEVICE` names one,
+//! and then all tests of the forward pass, of sessions and of the goldens run on it too.
+
+use std::sync::Arc;
+
+use mmfree::format::Config;
+use mmfree::packing::Packing;
+use mmfree::{Device, Error, Model, ModelFile, Options, State, Step, Want};
+
+use crate::synthetic::{self, Rng};
+use crate::util::{TempDir, device};
+
+fn model(config: &Config, packing: Packing, device: Device) -> Arc<Model> {
+    let bytes = synthetic::model(config, packing, 11);
+    let options = Options { device, ..Options::default() };
+    Model::new(ModelFile::from_bytes("synthetic", &bytes).unwrap(), &options).unwrap()
+}
+
+fn tokens(config: &Config, len: usize, seed: u64) -> Vec<u32> {
+    let mut rng = Rng(seed);
+    (0..len).map(|_| rng.below(config.vocab_size) as u32).collect()
+}
+
+fn feed(model: &Model, state: &mut State, ids: &[u32], want: Want) -> Vec<u32> {
+    let mut logits = Vec::new();
+    model
+        .forward(&mut [Step { state, tokens: ids, want, logits: &mut logits, states: None }])
+        .unwrap();
+    logits.iter().map(|v| v.to_bits()).collect()
+}
+
+/// The kinds of the forward tests, and shapes that fill tiles, leave them ragged, or give a block several of them.
+fn kinds() -> Vec<(String, Config)> {
+    let mut kinds: Vec<_> =
+        synthetic::kinds().into_iter().map(|(name, config)| (name.to_owned(), config)).collect();
+    for (hidden, inner, vocab) in
+        [(128, 256, 128), (200, 1000, 3000), (512, 1536, 9001), (1024, 2816, 515)]
+    {
+        let config = Config {
+            hidden_size: hidden,
+            state_size: hidden,
+            intermediate_size: inner,
+            vocab_size: vocab,
+            num_layers: 2,
+            ..synthetic::config()
+        };
+        kinds.push((format!("hidden {hidden}"), config));
+    }
+    kinds
+}
+
+#[test]
+fn deep_models_give_the_cpus_bits() {
+    if device() == Device::Cpu {
+        return;
+    }
+    let config = Config {
+        hidden_size: 64,
+        state_size: 64,
+        intermediate_size: 136,
+        num_layers: 12,
+        ..synthetic::config()
+    };
+    let (cpu, gpu) =
+        (model(&config, Packing::T5, Device::Cpu), model(&config, Packing::T5, device()));
+    let ids = tokens(&config, 400, 8);
+    for chunk in [400, 20, 1] {
+        let (mut here, mut there) = (cpu.new_state(), gpu.new_state());
+        for (n, ids) in ids.chunks(chunk).enumerate() {
+            let expected = feed(&cpu, &mut here, ids, Want::All);
+            let got = feed(&gpu, &mut there, ids, Want::All);
+            assert!(got == expected, "chunk {n} of {chunk}");
+        }
+        assert!(here == there, "chunks of {chunk}");
+    }
+}
+
+#[test]
+fn a_gpu_gives_the_cpus_bits() {
+    if device() == Device::Cpu {
+        return;
+    }
+    for (kind, config) in kinds() {
+        for packing in Packing::ALL {
+            let cpu = model(&config, packing, Device::Cpu);
+            let gpu = model(&config, packing, device());
+            let ids = tokens(&config, 90, 3);
+            // By tensor cores, by dot products, token by token.
+            for chunk in [90, 13, 1] {
+                let (mut here, mut there) = (cpu.new_state(), gpu.new_state());
+                for (n, ids) in ids.chunks(chunk).enumerate() {
+                    let expected = feed(&cpu, &mut here, ids, Want::All);
+                    let got = feed(&gpu, &mut there, ids, Want::All);
+                    let what = format!("{kind}, {}, chunk {n} of {chunk}", packing.name());
+                    let first = got.iter().zip(&expected).position(|(a, b)| a != b);
+                    assert_eq!(first, None, "{what}: logits differ");
+                    assert_eq!(got.len(), expected.len(), "{what}");
+                    assert!(here == there, "{what}: states differ");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_state_goes_from_device_to_device() {
+    if device() == Device::Cpu {
+        return;
+    }
+    let folder = TempDir::new();
+    for (kind, config) in synthetic::kinds() {
+        let cpu = model(&config, Packing::T5, Device::Cpu);
+        let gpu = model(&config, Packing::I2, device());
+        let ids = tokens(&config, 60, 5);
+        let mut state = cpu.new_state();
+        let expected = feed(&cpu, &mut state, &ids, Want::All);
+        // Ten tokens on each in turn: passed on by a file, in memory, and as a fork.
+        let mut moving = gpu.new_state();
+        let mut got = Vec::new();
+        for (n, ids) in ids.chunks(10).enumerate() {
+            let at = if n % 2 == 0 { &gpu } else { &cpu };
+            if n % 3 == 1 {
+                let path = folder.path(format!("{n}.state"));
+                moving.save(&path).unwrap();
+                moving = at.load_state(&path).unwrap();
+            }
+            let before = moving.clone();
+            let mut fork = moving.clone();
+            got.extend(feed(at, &mut moving, ids, Want::All));
+            assert_eq!(feed(at, &mut fork, ids, Want::Last), got[got.len() - config.vocab_size..]);
+            assert!(fork == moving && before != moving, "{kind}");
+        }
+        assert!(got == expected, "{kind}");
+        assert!(moving == state, "{kind}");
+    }
+}
+
+#[test]
+fn a_gpu_gives_the_same_bits_each_time() {
+    if device() == Device::Cpu {
+        return;
+    }
+    let config = Config {
+        hidden_size: 512,
+        state_size: 512,
+        intermediate_size: 1408,
+        vocab_size: 5000,
+        ..synthetic::config()
+    };
+    let gpu = model(&config, Packing::T5, device());
+    let ids = tokens(&config, 700, 9);
+    let run = || {
+        let mut state = gpu.new_state();
+        let mut logits = feed(&gpu, &mut state, &ids, Want::Last);
+        for &id in &ids[..100] {
+            logits.extend(feed(&gpu, &mut state, &[id], Want::Last));
+        }
+        (logits, state)
+    };
+    let first = run();
+    for _ in 0..5 {
+        assert!(run() == first);
+    }
+}
+
+#[test]
+fn without_a_gpu_the_error_says_so() {
+    if device() != Device::Cpu {
+        return;
+    }
+    let config = synthetic::config();
+    let bytes = synthetic::model(&config, Packing::I2, 1);
+    let options = Options { device: Device::Cuda(0), ..Options::default() };
+    let file = ModelFile::from_bytes("synthetic", &bytes).unwrap();
+    // A machine with a GPU runs it.
+    if let Err(e) = Model::new(file, &options) {
+        assert!(matches!(e, Error::Device { .. }), "{e}");
+        let text = e.to_string();
+        assert!(text.starts_with("cuda:0: ") && !text.contains('\n'), "{text}");
+        let (auto, reason) = Device::auto();
+        assert_eq!(auto, Device::Cpu);
+        assert_eq!(reason.unwrap().to_string(), text);
+    }
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_an_error() {
+    let config = synthetic::config();
+    let bytes = synthetic::model(&config, Packing::I2, 1);
+    let options = Options { device: Device::Cuda(99), ..Options::default() };
+    let file = ModelFile::from_bytes("synthetic", &bytes).unwrap();
+    let error = Model::new(file, &options).err().unwrap();
+    assert!(matches!(error, Error::Device { .. }), "{error}");
+}
+
+#[test]
+fn the_kernels_compile_for_every_gpu() {
+    // Where NVRTC is: CI brings it, see tools/check-kernels.
+    if std::env::var_os("MMFREE_TEST_NVRTC").is_none() {
+        return;
+    }
+    for capability in [75, 80, 86, 87, 89, 90] {
+        let image = mmfree::cuda::compile_for(capability).unwrap();
+        assert!(image.starts_with(b"\x7fELF"), "sm_{capability}");
+    }
+    let error = mmfree::cuda::compile_for(12).unwrap_err();
+    assert!(error.contains("sm_12") && !error.contains('\n'), "{error}");
+}
