@@ -17,8 +17,13 @@ fn rejects_a_folder_that_is_none() {
     let file = case(SINGLE).join("config.json");
     let output = converter().arg(&file).output().unwrap();
     assert_fails(&output, &["config.json", "is a file: to pack it anew, give --output"]);
-    let output = converter().arg(&file).args(["-o", "/no/such/folder/m.mmfree"]).output().unwrap();
+    let dir = temp_dir();
+    let to = dir.path().join("m.mmfree");
+    let output = converter().arg(&file).arg("-o").arg(&to).output().unwrap();
     assert_fails(&output, &["config.json", "not a model file"]);
+    // The output is looked at before anything is read.
+    let output = converter().arg(&file).args(["-o", "/no/such/folder/m.mmfree"]).output().unwrap();
+    assert_fails(&output, &["cannot write in /no/such/folder", "No such file or directory"]);
 }
 
 #[test]

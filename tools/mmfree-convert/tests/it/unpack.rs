@@ -35,7 +35,9 @@ fn converting_it_again_gives_the_same_file() {
                 let options = Options { embed, force: true, ..options.clone() };
                 let summary = convert(&folder, &again, &options).unwrap();
                 assert!(std::fs::read(&again).unwrap() == expected, "{checkpoint:?} {embed:?}");
-                assert_eq!(summary.notes, [""; 0]);
+                // A case without a tokenizer is noted, and nothing else.
+                let others = summary.notes.iter().filter(|note| !note.contains("tokenizer.json"));
+                assert_eq!(others.count(), 0, "{:?}", summary.notes);
             }
         }
     }
