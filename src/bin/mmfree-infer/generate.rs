@@ -23,6 +23,8 @@ const MAX_TOKENS: usize = 128;
 
 pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     let prompt = Prompt::read(&args.prompt, args.load_state.is_some())?;
+    // Not before: a prompt that is typed is given up at the first Ctrl-C.
+    let interrupt = Interrupt::install();
     if let Some(path) = &args.save_state {
         output::check(path, output::STATE)?;
     }
@@ -58,7 +60,6 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     };
     let writer = Writer::new(args, &opened, &session, &prompt)?;
     let mut job = Job { args, opened: &opened, session, given, writer };
-    let interrupt = Interrupt::install();
     let outcome = job.run(&limits, &interrupt);
     // Also where no one reads the text any more: the session is sound, and to be gone on with.
     if let (Ok(_) | Err(Failure::ClosedPipe), Some(path)) = (&outcome, &args.save_state) {
