@@ -273,7 +273,6 @@ impl Job<'_> {
             text: (0, Duration::ZERO),
         };
         if flow.is_continue() {
-            outcome.prompt.0 = pending;
             let mut generate = self.session.generate(limits);
             let mut first = None;
             outcome.stop = loop {
@@ -285,7 +284,10 @@ impl Job<'_> {
                 };
                 let (id, ends) = (token?, generate.stop_reason() == Some(StopReason::Eos));
                 match first {
-                    None => (outcome.prompt.1, first) = (start.elapsed(), Some(Instant::now())),
+                    None => {
+                        outcome.prompt = (pending, start.elapsed());
+                        first = Some(Instant::now());
+                    }
                     Some(_) => outcome.text.0 += 1,
                 }
                 if self.writer.push(id, ends)? {
