@@ -37,6 +37,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
         }
         return Err(Error::invalid(opened.model.file().path(), reason).into());
     }
+    opened.prepare(&args.model.memory, Some(&interrupt), args.quiet)?;
     let mut session = match &args.load_state {
         Some(path) => Session::load(&opened.model, path)?,
         None => Session::new(&opened.model, seeded(defaults.defaults()))?,
