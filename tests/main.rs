@@ -9,6 +9,7 @@ mod goldens;
 mod hostile;
 #[cfg(all(feature = "cli", feature = "demo"))]
 mod program;
+mod residency;
 mod session;
 mod synthetic;
 mod tokenizer;

@@ -34,8 +34,9 @@ impl Linear {
         self.packing
     }
 
-    /// The packed trits, `[rows, cols]`.
+    /// The packed trits, `[rows, cols]`, to be used until those of another matrix are asked for.
     pub fn matrix<'a>(&self, file: &'a ModelFile) -> PackedMatrix<'a> {
+        file.use_matrix(&self.data);
         PackedMatrix::new(self.packing, self.rows, self.cols, &file.bytes()[self.data.clone()])
             .expect("the span was this matrix's when the file was opened")
     }
