@@ -146,7 +146,8 @@ pub(super) fn apply<const N: usize>(
         .collect();
     pool.run_each(&mut rows, &|_, (kernel, cols, (q, out))| kernel.prepare(*cols, q, out));
     drop(rows);
-    let strips = |linear: &Linear| strips_per_task(&linear.matrix(file), pool.threads(), batch);
+    let threads = pool.width();
+    let strips = |linear: &Linear| strips_per_task(&linear.matrix(file), threads, batch);
     // Where the task of the same number will begin to read, once this product is made.
     let start_of = |linear: &Linear, task: usize| {
         let matrix = linear.matrix(file);
