@@ -2,9 +2,11 @@
 //! beyond it needs a proof.
 
 mod dotprod;
+mod look_up;
 mod neon_i2;
 mod neon_t5;
 mod neon_t5_dot;
+mod neondot_t5;
 
 use std::arch::aarch64::*;
 
@@ -17,7 +19,7 @@ pub(super) fn list(kernels: &mut Vec<Box<dyn Kernel>>) {
     kernels.push(Box::new(neon_t5_dot::T5NeonDot));
     if let Some(dotprod) = dotprod::DotProd::new() {
         kernels.push(Box::new(dotprod::I2NeonDotDot(dotprod)));
-        kernels.push(Box::new(neon_t5::T5NeonDotAdd));
+        kernels.push(Box::new(neondot_t5::T5NeonDotAdd));
         kernels.push(Box::new(dotprod::T5NeonDotDot(dotprod)));
     }
 }
