@@ -13,27 +13,22 @@ use crate::packing::t5;
 /// by `x - l`, then the high bytes of both.
 pub(super) const TABLES: usize = 64;
 
-/// What the low nibble of `x` adds to `l`.
-pub(super) static LOW_NIBBLE: [u8; 16] = {
+/// `(n * step + add) mod 9` of each `n`.
+const fn mod9(step: usize, add: usize) -> [u8; 16] {
     let mut table = [0; 16];
     let mut n = 0;
     while n < 16 {
-        table[n] = ((n + 4) % 9) as u8;
+        table[n] = ((n * step + add) % 9) as u8;
         n += 1;
     }
     table
-};
+}
 
-/// What the high nibble of a byte adds to `l`, whether bit 7 is set or not.
-pub(super) static HIGH_NIBBLE: [u8; 16] = {
-    let mut table = [0; 16];
-    let mut n = 0;
-    while n < 16 {
-        table[n] = (16 * (n % 8) % 9) as u8;
-        n += 1;
-    }
-    table
-};
+/// What the low nibble of `x` adds to `l`.
+pub(super) static LOW_NIBBLE: [u8; 16] = mod9(1, 4);
+
+/// What the high nibble of `x` adds to `l`.
+pub(super) static HIGH_NIBBLE: [u8; 16] = mod9(16, 0);
 
 /// The lower two trits by `l`.
 pub(super) static LOW: [[i8; 16]; 2] = {

@@ -30,6 +30,10 @@ impl AlignedBytes {
     }
 }
 
+/// The fewest pieces of a row's prepared input that are worth a thread's while: with five activations in
+/// a piece, a microsecond or so.
+const MIN_PIECES: usize = 64;
+
 /// Quantised activation rows, ready for one matrix.
 #[derive(Default)]
 pub(super) struct Quantised {
@@ -90,9 +94,16 @@ impl Quantised {
         let (cols, stride) = (self.cols, stride(self.cols));
         let q: &[i8] = bytemuck::cast_slice(self.q.bytes(self.batch * stride));
         let prepared = self.prepared.get(self.batch * len);
-        let mut rows: Vec<(&[i8], &mut [u8])> =
-            q.chunks_exact(stride).zip(prepared.chunks_exact_mut(len)).collect();
-        pool.run_each(&mut rows, &|_, (q, out)| kernel.prepare(cols, q, out));
+        // Where there are fewer rows than threads, the threads share a row.
+        let (columns, bytes) = kernel.prepared_piece(cols);
+        let shares = pool.threads().div_ceil(self.batch);
+        let pieces = (len / bytes).div_ceil(shares).next_multiple_of(MIN_PIECES);
+        let mut parts: Vec<(&[i8], &mut [u8])> = Vec::new();
+        for (q, out) in q.chunks_exact(stride).zip(prepared.chunks_exact_mut(len)) {
+            let out = out.chunks_mut(pieces * bytes);
+            parts.extend(out.enumerate().map(|(i, out)| (&q[i * pieces * columns..], out)));
+        }
+        pool.run_each(&mut parts, &|_, (q, out)| kernel.prepare(cols, q, out));
     }
 
     fn input(&self, kernel: &dyn Kernel) -> Input<'_> {

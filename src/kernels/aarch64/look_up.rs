@@ -36,6 +36,32 @@ const AHEAD: usize = 3072;
 /// The int16 sums of a strip: eight rows each.
 type Sums = [int16x8_t; STRIP / 8];
 
+/// What the low nibble of a byte adds to `s`: 0 to 8, congruent to the nibble plus 7 modulo 9.
+pub(super) static LOW_NIBBLE: [u8; 16] = {
+    let mut table = [0; 16];
+    let mut n = 0;
+    while n < 16 {
+        table[n] = ((n + 7) % 9) as u8;
+        n += 1;
+    }
+    table
+};
+
+/// What the high nibble adds: 0 to 7, congruent to 16 times its low three bits less 3 modulo 9 (the
+/// residue 8 does not occur), and `sign` for bit 7. So `s` is 15 at most, and congruent to the low
+/// seven bits plus 4.
+pub(super) const fn high_nibble(sign: u8) -> [u8; 16] {
+    let mut table = [0; 16];
+    let mut n = 0;
+    while n < 16 {
+        let residue = (16 * (n % 8) + 6) % 9;
+        assert!(residue < 8);
+        table[n] = residue as u8 + if n < 8 { 0 } else { sign };
+        n += 1;
+    }
+    table
+}
+
 /// For each of eight entries up to `N` terms: for `tbl`, which activation, or which negated one, is
 /// added.
 pub(super) type Terms<const N: usize> = [[u8; 16]; N];

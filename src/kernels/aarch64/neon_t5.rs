@@ -1,12 +1,17 @@
-//! `t5` on any NEON with additions only, by look-ups of 16 entries: see
-//! [`t5_split`](crate::kernels::t5_split). On the small cores `tbl` of one register is so much
-//! faster than of four that more of them win.
+//! `t5` on any NEON with additions only, by look-ups of 16 entries in one register (`tbl`): on the
+//! small cores those are so much faster than look-ups in four that more of them win.
+//!
+//! As in [`t5_split`](crate::kernels::t5_split), `x + 4 = 9 h + l`. The nibbles of a byte leave `s` in
+//! 0..=15 with `s mod 9 = l`, by which the sum of two trits is looked up; and `9 h` differs modulo 16
+//! for all `h`: the index of the sum of three.
 
 use std::arch::aarch64::*;
 
 use super::load;
-use super::look_up::{Terms, activations, add, entries, split_bytes, store, terms};
-use crate::kernels::t5_split::{HIGH_NIBBLE, LOW_NIBBLE, SIGNS, TABLES};
+use super::look_up::{
+    LOW_NIBBLE, Terms, activations, add, entries, high_nibble, split_bytes, store, terms,
+};
+use crate::kernels::t5_split::{SIGNS, TABLES};
 use crate::kernels::{Family, Isa, Job, Kernel};
 use crate::packing::{Packing, t5};
 
@@ -33,6 +38,10 @@ impl Kernel for T5NeonAdd {
         cols.div_ceil(t5::GROUP) * TABLES
     }
 
+    fn prepared_piece(&self, _cols: usize) -> (usize, usize) {
+        (t5::GROUP, TABLES)
+    }
+
     fn prepare(&self, _cols: usize, q: &[i8], out: &mut [u8]) {
         // SAFETY: this target's CPUs have NEON.
         unsafe { prepare(q, out) }
@@ -44,25 +53,48 @@ impl Kernel for T5NeonAdd {
     }
 }
 
-/// The terms of the entries of a table of [`t5_split`](crate::kernels::t5_split), the sums of two
-/// trits or of three.
-const fn table<const N: usize>(which: usize) -> [Terms<N>; 2] {
+static HIGH_NIBBLE: [u8; 16] = high_nibble(0);
+
+/// What is to be taken off a byte, by `s`, for `9 h` to be left in its low four bits.
+static REST: [u8; 16] = {
+    let mut table = [0; 16];
+    let mut s = 0;
+    while s < 16 {
+        table[s] = ((s % 9) as u8).wrapping_sub(4);
+        s += 1;
+    }
+    table
+};
+
+/// The terms of the sums of two trits by `s` and of those of three by `9 h`.
+static TWO: [Terms<2>; 2] = {
     let mut signs = [[0; t5::GROUP]; 16];
-    let mut entry = 0;
-    while entry < 16 {
+    let mut s = 0;
+    while s < 16 {
         let mut i = 0;
         while i < t5::GROUP {
-            signs[entry][i] = SIGNS[i][which][entry];
+            signs[s][i] = SIGNS[i][0][s % 9];
             i += 1;
         }
-        entry += 1;
+        s += 1;
     }
     let [low, high] = signs.as_chunks::<8>().0 else { unreachable!() };
     [terms(*low), terms(*high)]
-}
-
-static TWO: [Terms<2>; 2] = table(0);
-static THREE: [Terms<3>; 2] = table(1);
+};
+static THREE: [Terms<3>; 2] = {
+    let mut signs = [[0; t5::GROUP]; 16];
+    let mut h = 0;
+    while h <= 14 {
+        let mut i = 0;
+        while i < t5::GROUP {
+            signs[9 * h % 16][i] = SIGNS[i][1][(9 * h + 12) % 16];
+            i += 1;
+        }
+        h += 1;
+    }
+    let [low, high] = signs.as_chunks::<8>().0 else { unreachable!() };
+    [terms(*low), terms(*high)]
+};
 
 #[target_feature(enable = "neon")]
 fn prepare(q: &[i8], out: &mut [u8]) {
@@ -79,6 +111,8 @@ fn prepare(q: &[i8], out: &mut [u8]) {
 
 #[target_feature(enable = "neon")]
 fn compute(job: &Job<'_>, out: &mut [i32]) {
+    let (low_nibble, high_nibble) = (load(&LOW_NIBBLE), load(&HIGH_NIBBLE));
+    let rest = load(&REST);
     add::<4, _, _>(
         job,
         out,
@@ -91,9 +125,14 @@ fn compute(job: &Job<'_>, out: &mut [i32]) {
             let signed = vminq_s8(vreinterpretq_s8_u8(bytes), vdupq_n_s8(122));
             let negative = vshrq_n_s8::<7>(signed);
             let bytes = vminq_u8(vreinterpretq_u8_s8(signed), vdupq_n_u8(0x80 | 122));
-            let (l, h) = split(bytes);
+            let nibble = vdupq_n_u8(15);
+            let s = vaddq_u8(
+                vqtbl1q_u8(low_nibble, vandq_u8(bytes, nibble)),
+                vqtbl1q_u8(high_nibble, vshrq_n_u8::<4>(bytes)),
+            );
+            let h = vandq_u8(vsubq_u8(bytes, vqtbl1q_u8(rest, s)), nibble);
             let sum = |two, three| {
-                vreinterpretq_s8_u8(vaddq_u8(vqtbl1q_u8(two, l), vqtbl1q_u8(three, h)))
+                vreinterpretq_s8_u8(vaddq_u8(vqtbl1q_u8(two, s), vqtbl1q_u8(three, h)))
             };
             // A set bit 7 negates: -x is !x + 1. The one of the high byte is given back here, the
             // one of the low byte by the row constant.
@@ -102,17 +141,4 @@ fn compute(job: &Job<'_>, out: &mut [i32]) {
             [low, vsubq_s8(high, negative)]
         },
     );
-}
-
-/// `l`, and the low four bits of `x - l`, of each `x`, the low seven bits of a byte.
-#[inline]
-#[target_feature(enable = "neon")]
-pub(super) fn split(bytes: uint8x16_t) -> (uint8x16_t, uint8x16_t) {
-    let nibble = vdupq_n_u8(15);
-    let low = vqtbl1q_u8(load(&LOW_NIBBLE), vandq_u8(bytes, nibble));
-    let high = vqtbl1q_u8(load(&HIGH_NIBBLE), vshrq_n_u8::<4>(bytes));
-    let sum = vaddq_u8(low, high);
-    // Below 9 the difference wraps round to a large number.
-    let l = vminq_u8(sum, vsubq_u8(sum, vdupq_n_u8(9)));
-    (l, vandq_u8(vsubq_u8(bytes, l), nibble))
 }

@@ -2,16 +2,15 @@
 //! those are no slower than look-ups in one: from the Cortex-A76 on, which are those with dot
 //! products.
 //!
-//! As in [`t5_split`](crate::kernels::t5_split), `x + 4 = 9 h + l`; but with twice the entries the
-//! tables need neither a reduced `l` nor a sign apart. The nibbles of a byte leave `s` in 0..=15 with
-//! `s mod 9 = l`, plus 16 where bit 7 is set; by `s` the sum of two trits is looked up. And
-//! `9 h + 16` (the 16 again where bit 7 is set) differs modulo 32 for all `h` and both signs: the
-//! index of the sum of three.
+//! As in [`neon_t5`](super::neon_t5), but both indices have 16 more where bit 7 is set: then they look
+//! up negated sums. `9 h` and `9 h + 16` differ modulo 32 for all `h`.
 
 use std::arch::aarch64::*;
 
 use super::load;
-use super::look_up::{Terms, activations, add, entries, split_bytes, store, terms};
+use super::look_up::{
+    LOW_NIBBLE, Terms, activations, add, entries, high_nibble, split_bytes, store, terms,
+};
 use crate::kernels::t5_split::SIGNS;
 use crate::kernels::{Family, Isa, Job, Kernel};
 use crate::packing::{Packing, t5};
@@ -43,6 +42,10 @@ impl Kernel for T5NeonDotAdd {
         cols.div_ceil(t5::GROUP) * TABLES
     }
 
+    fn prepared_piece(&self, _cols: usize) -> (usize, usize) {
+        (t5::GROUP, TABLES)
+    }
+
     fn prepare(&self, _cols: usize, q: &[i8], out: &mut [u8]) {
         // SAFETY: this target's CPUs have NEON.
         unsafe { prepare(q, out) }
@@ -54,29 +57,7 @@ impl Kernel for T5NeonDotAdd {
     }
 }
 
-/// What the low nibble of a byte adds to `s`: 0 to 8, congruent to the nibble plus 7.
-static LOW_NIBBLE: [u8; 16] = {
-    let mut table = [0; 16];
-    let mut n = 0;
-    while n < 16 {
-        table[n] = ((n + 7) % 9) as u8;
-        n += 1;
-    }
-    table
-};
-
-/// What the high nibble adds: 0 to 7, congruent to 16 times its low three bits less 3 (the residue
-/// 8 does not occur), and 16 for its highest bit.
-static HIGH_NIBBLE: [u8; 16] = {
-    let mut table = [0; 16];
-    let mut n = 0;
-    while n < 16 {
-        table[n] = ((16 * (n % 8) + 6) % 9 + 16 * (n / 8)) as u8;
-        assert!(table[n] % 16 < 8);
-        n += 1;
-    }
-    table
-};
+static HIGH_NIBBLE: [u8; 16] = high_nibble(16);
 
 /// What is to be taken off a byte, by `s`, for `9 h`, or `9 h + 16`, to be left in its low five
 /// bits.
