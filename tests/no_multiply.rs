@@ -14,8 +14,9 @@ struct Binary {
     path: PathBuf,
     objdump: String,
     functions: BTreeMap<u64, Function>,
-    /// Names of the imported functions, by the address of the slot through which they are called.
-    imports: HashMap<u64, String>,
+    /// What the program's loader writes in a slot, by its address: for an imported function its name,
+    /// for one of the program's own `*ABS*+0x` and its address.
+    slots: HashMap<u64, String>,
 }
 
 struct Function {
@@ -26,25 +27,22 @@ struct Function {
 
 /// Where control may go from an instruction.
 #[derive(Debug, PartialEq)]
-enum Flow {
+enum Flow<'a> {
     /// On, or to a place inside the function that the instruction does not name: a jump table.
     On,
     To(u64),
     /// To the function whose address is in this slot.
     Through(u64),
-    Unknown,
+    /// To the function whose address is in this register.
+    Register(&'a str),
 }
 
 impl Binary {
     fn open() -> Binary {
         let path = std::env::var_os("MMFREE_TEST_BINARY")
             .map_or_else(|| std::env::current_exe().unwrap(), PathBuf::from);
-        let mut binary = Binary {
-            path,
-            objdump: objdump(),
-            functions: BTreeMap::new(),
-            imports: HashMap::new(),
-        };
+        let mut binary =
+            Binary { path, objdump: objdump(), functions: BTreeMap::new(), slots: HashMap::new() };
         for line in binary.objdump(&["--syms", "--demangle", "--wide"]).lines() {
             // 0000000000001234 l     F .text	00000000000000ab              name
             let Some((left, right)) = line.split_once('\t') else { continue };
@@ -67,7 +65,7 @@ impl Binary {
             if let (Some(Some(at)), Some(_), Some(name)) =
                 (words.next().map(hex), words.next(), words.next())
             {
-                binary.imports.insert(at, name.to_owned());
+                binary.slots.insert(at, name.to_owned());
             }
         }
         binary
@@ -117,48 +115,85 @@ impl Binary {
         found.map(|(address, _)| *address).collect()
     }
 
-    /// The vector multiplications in the function at `start` and in all that it calls.
-    ///
-    /// Not followed are the ends of a program that fails, and copies of memory.
-    fn multiplications(&self, start: u64) -> Vec<String> {
+    /// The vector multiplications in the function at `start` and, if `callees` too, in all that it
+    /// calls. Not followed are the ends of a program that fails, and copies of memory.
+    fn multiplications(&self, start: u64, callees: bool) -> Vec<String> {
         let (mut found, mut seen, mut to_do) = (Vec::new(), BTreeSet::new(), vec![start]);
         while let Some(address) = to_do.pop() {
             if !seen.insert(address) {
                 continue;
             }
             let name = &self.functions[&address].names[0];
-            for instruction in self.code(address) {
-                if is_vector_multiply(&instruction) {
+            let code = self.code(address);
+            for instruction in &code {
+                if is_vector_multiply(instruction) {
                     found.push(format!("{name}: {instruction}"));
                 }
-                let callee = match flow(&instruction) {
+                if !callees {
+                    continue;
+                }
+                let slots = match flow(instruction) {
                     Flow::On => continue,
                     Flow::To(target) => {
-                        let (at, function) =
-                            self.functions.range(..=target).next_back().expect("a function there");
-                        if *at == address && target < at + function.size.max(1) {
-                            continue;
-                        }
-                        if !function.names.iter().any(|name| is_end(name)) {
-                            assert!(
-                                target < at + function.size,
-                                "{name}: {instruction}: a call to no known function"
-                            );
-                            to_do.push(*at);
+                        // A stub has no symbol of its own: "bl	1234 <memcpy@plt>".
+                        if !imported(instruction).is_some_and(is_end) {
+                            to_do.extend(self.callee(target, name, instruction));
                         }
                         continue;
                     }
-                    Flow::Through(slot) => self.imports.get(&slot),
-                    Flow::Unknown => None,
+                    Flow::Through(slot) => vec![slot],
+                    Flow::Register(register) => slots_loaded(&code, register),
                 };
-                assert!(
-                    callee.is_some_and(|callee| is_end(callee)),
-                    "{name}: {instruction}: a call that can't be followed"
-                );
+                assert!(!slots.is_empty(), "{name}: {instruction}: a call that can't be followed");
+                for slot in slots {
+                    let value = self.slots.get(&slot).map_or("", |value| value);
+                    if !is_end(value) {
+                        let target = value.strip_prefix("*ABS*+0x").and_then(hex).unwrap_or(0);
+                        to_do.extend(self.callee(target, name, instruction));
+                    }
+                }
             }
         }
         found
     }
+
+    /// The function at `start` and those of the kernels that it goes on to.
+    fn near(&self, start: u64) -> Vec<u64> {
+        let (mut near, mut next) = (vec![start], 0);
+        while let Some(&address) = near.get(next) {
+            next += 1;
+            for instruction in self.code(address) {
+                let Flow::To(target) = flow(&instruction) else { continue };
+                let Some((at, function)) = self.functions.range(..=target).next_back() else {
+                    continue;
+                };
+                let kernels = function.names.iter().any(|name| name.contains("mmfree::kernels"));
+                if kernels && !near.contains(at) {
+                    near.push(*at);
+                }
+            }
+        }
+        near
+    }
+
+    /// The function to look into behind a call or a jump to `target`.
+    fn callee(&self, target: u64, name: &str, instruction: &str) -> Option<u64> {
+        let function = self.functions.range(..=target).next_back();
+        match function.filter(|(at, function)| target < *at + function.size.max(1)) {
+            Some((at, function)) => {
+                (!function.names.iter().any(|name| is_end(name))).then_some(*at)
+            }
+            None => panic!("{name}: {instruction}: leads to no known function"),
+        }
+    }
+}
+
+/// The slots from which a function loads a register: "mov    0x12(%rip),%r14        # 1234 <symbol>".
+fn slots_loaded(code: &[String], register: &str) -> Vec<u64> {
+    let load = format!("(%rip),{register} ");
+    let loads = code.iter().filter(|instruction| instruction.starts_with("mov "));
+    let slots = loads.filter_map(|instruction| instruction.split_once(&load)?.1.split_once("# "));
+    slots.filter_map(|(_, slot)| hex(slot.split(' ').next()?)).collect()
 }
 
 /// An objdump for this architecture.
@@ -191,6 +226,11 @@ fn is_end(name: &str) -> bool {
         || name.starts_with("_Unwind_")
 }
 
+/// The imported function whose stub an instruction names.
+fn imported(instruction: &str) -> Option<&str> {
+    instruction.split_once('<')?.1.split_once('>')?.0.strip_suffix("@plt")
+}
+
 /// The mnemonic and the operands.
 fn parts(instruction: &str) -> (&str, &str) {
     let instruction = instruction.split(" //").next().unwrap();
@@ -206,14 +246,14 @@ fn parts(instruction: &str) -> (&str, &str) {
 }
 
 /// Where control may go from an instruction, on either architecture.
-fn flow(instruction: &str) -> Flow {
+fn flow(instruction: &str) -> Flow<'_> {
     let (mnemonic, operands) = parts(instruction);
     let x86 = mnemonic == "call" || mnemonic.starts_with('j') || mnemonic.starts_with("loop");
     let arm = ["b", "bl", "cbz", "cbnz", "tbz", "tbnz"].contains(&mnemonic)
         || mnemonic.starts_with("b.")
         || mnemonic.starts_with("bc.");
     if mnemonic.starts_with("blr") {
-        return Flow::Unknown;
+        return Flow::Register(operands);
     }
     if !x86 && !arm {
         return Flow::On;
@@ -224,12 +264,12 @@ fn flow(instruction: &str) -> Flow {
         return match slot.and_then(|(_, slot)| hex(slot.split(' ').next().unwrap())) {
             Some(slot) => Flow::Through(slot),
             None if mnemonic != "call" && !indirect.contains('(') => Flow::On,
-            None => Flow::Unknown,
+            None => Flow::Register(indirect),
         };
     }
     // "w0, #3, 1234 <symbol+0x56>"
     let target = operands.split(" <").next().unwrap().rsplit([',', ' ']).next().unwrap();
-    hex(target.trim().trim_start_matches("0x")).map_or(Flow::Unknown, Flow::To)
+    hex(target.trim().trim_start_matches("0x")).map_or(Flow::Register(operands), Flow::To)
 }
 
 /// Whether an instruction multiplies in vector registers: a product, a product added up, a dot
@@ -274,28 +314,26 @@ fn is_vector_multiply(instruction: &str) -> bool {
 fn add_kernels_hold_no_vector_multiplication() {
     let binary = Binary::open();
     for kernel in kernels::all() {
-        let found = |method| -> Vec<String> {
-            let addresses = binary.method(kernel.name(), method);
-            // A method that a kernel does not have is the trait's own, which does nothing.
-            assert!(
-                method == "prepare" || !addresses.is_empty(),
-                "the code of {} was not found in {}",
-                kernel.name(),
-                binary.path.display()
-            );
-            addresses.iter().flat_map(|&address| binary.multiplications(address)).collect()
-        };
+        let (name, path) = (kernel.name(), binary.path.display());
+        let [compute, prepare] = ["compute", "prepare"].map(|method| binary.method(name, method));
+        assert!(!compute.is_empty(), "the code of {name} was not found in {path}");
+        // Without look-up tables it is the trait's own, which does nothing.
+        let prepares = kernel.prepared_len(64) > 0;
+        assert_eq!(prepares, !prepare.is_empty(), "{name} and its method prepare in {path}");
         match kernel.family() {
             Family::Add => {
-                for method in ["compute", "prepare"] {
-                    let found = found(method);
-                    assert!(found.is_empty(), "{}: {}", kernel.name(), found.join("\n"));
+                for address in compute.into_iter().chain(prepare) {
+                    let found = binary.multiplications(address, true);
+                    assert!(found.is_empty(), "{name}: {}", found.join("\n"));
                 }
-                let prepares = kernel.prepared_len(64) > 0;
-                assert_eq!(prepares, !binary.method(kernel.name(), "prepare").is_empty());
             }
-            // That the test can see multiplications at all: these kernels are made of them.
-            Family::Dot => assert!(!found("compute").is_empty(), "none in {}", kernel.name()),
+            // That the test can see multiplications at all: these kernels are made of them. They stand in
+            // the method, or in the first functions that it calls.
+            Family::Dot => {
+                let near = compute.iter().flat_map(|&address| binary.near(address));
+                let found = near.flat_map(|address| binary.multiplications(address, false)).next();
+                assert!(found.is_some(), "no multiplication was found in {name}");
+            }
         }
     }
 }
@@ -372,15 +410,15 @@ fn calls_and_jumps_are_followed() {
         ("addr32 call 1234 <mmfree::f>", Flow::To(0x1234)),
         ("jae    1234 <mmfree::f+0x10>", Flow::To(0x1234)),
         ("call   *0x4a5e32(%rip)        # 5d0f58 <memcpy@GLIBC_2.14>", Flow::Through(0x5d0f58)),
-        ("call   *0x18(%rax)", Flow::Unknown),
-        ("call   *%rax", Flow::Unknown),
-        ("jmp    *0x18(%rax)", Flow::Unknown),
+        ("call   *0x18(%rax)", Flow::Register("0x18(%rax)")),
+        ("call   *%rax", Flow::Register("%rax")),
+        ("jmp    *0x18(%rax)", Flow::Register("0x18(%rax)")),
         ("notrack jmp *%rax", Flow::On),
         ("vpaddw %ymm1,%ymm2,%ymm3", Flow::On),
         ("bl\t1234 <mmfree::f>", Flow::To(0x1234)),
         ("b.ne\t1234 <mmfree::f+0x10>  // b.any", Flow::To(0x1234)),
         ("tbz\tw0, #3, 1234 <mmfree::f+0x10>", Flow::To(0x1234)),
-        ("blr\tx8", Flow::Unknown),
+        ("blr\tx8", Flow::Register("x8")),
         ("br\tx8", Flow::On),
         ("bic\tv0.16b, v1.16b, v2.16b", Flow::On),
         ("bsl\tv0.16b, v1.16b, v2.16b", Flow::On),
@@ -388,4 +426,7 @@ fn calls_and_jumps_are_followed() {
     for (instruction, expected) in cases {
         assert_eq!(flow(instruction), expected, "{instruction}");
     }
+    let code =
+        ["mov    0x3(%rip),%r14        # 1234 <a>", "mov    0x3(%rip),%r13        # 5678 <b>"];
+    assert_eq!(slots_loaded(&code.map(str::to_owned), "%r14"), [0x1234]);
 }

@@ -8,7 +8,7 @@
 
 use std::arch::aarch64::*;
 
-use super::add_to;
+use super::{add_to, load};
 use crate::kernels::Job;
 use crate::kernels::t5::{Strip, group_of};
 use crate::packing::{STRIP, t5};
@@ -110,7 +110,7 @@ pub(super) fn activations(q: &[i8], group: usize) -> uint8x16x2_t {
 pub(super) fn entries<const N: usize>(q: uint8x16x2_t, terms: &Terms<N>) -> int16x8_t {
     let mut sum = vdupq_n_s16(0);
     for (n, term) in terms.iter().enumerate() {
-        let term = vreinterpretq_s16_u8(vqtbl2q_u8(q, super::load(term)));
+        let term = vreinterpretq_s16_u8(vqtbl2q_u8(q, load(term)));
         sum = if n == 0 { term } else { vaddq_s16(sum, term) };
     }
     sum
@@ -225,17 +225,20 @@ fn add_run<const REGISTERS: usize, const T: usize, Tables: Copy>(
     look_up: &impl Fn(Tables, uint8x16_t) -> [int8x16_t; 2],
 ) {
     const { assert!(t5::PANEL * (t5::GROUP * 127 + 1) <= i16::MAX as usize) };
-    assert!(tables.len() <= RUN);
+    assert!((1..=RUN).contains(&tables.len()));
+    let bytes = &bytes[..(tables.len() - 1) * stride + STRIP];
     let sums = sums.as_chunks_mut::<2>().0.as_chunks_mut::<REGISTERS>().0;
     for (part, out) in sums.iter_mut().enumerate() {
         let mut sums = *out;
         let mut high = [vdupq_n_s8(0); REGISTERS];
-        for (stored, bytes) in tables.iter().zip(bytes.chunks(stride)) {
-            let rows: &[u8; STRIP] = bytes.first_chunk().expect("a strip of bytes");
+        for (group, stored) in tables.iter().enumerate() {
+            // SAFETY: `bytes` was cut to end with the strip's rows of the last group, and all groups lie
+            // `stride` apart from its start on.
+            let rows: &[u8; STRIP] = unsafe { &*bytes.as_ptr().add(group * stride).cast() };
             let rows = &rows.as_chunks::<16>().0.as_chunks::<REGISTERS>().0[part];
             let tables = read(stored);
             for r in 0..REGISTERS {
-                let [l, h] = look_up(tables, super::load(&rows[r]));
+                let [l, h] = look_up(tables, load(&rows[r]));
                 sums[r][0] = vaddw_s8(sums[r][0], vget_low_s8(l));
                 sums[r][1] = vaddw_high_s8(sums[r][1], l);
                 high[r] = vaddq_s8(high[r], h);
