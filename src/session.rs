@@ -178,8 +178,9 @@ impl Session {
         Ok(())
     }
 
-    /// Feeds all pending ids but the last, a chunk at a time. Before each chunk `go_on` is told how
-    /// many are left, and may break off; the session is sound all the same, and goes on where it
+    /// Feeds the pending ids a chunk at a time, all but the last chunk: the next token needs one
+    /// forward pass in any case, which takes that chunk along. Before each chunk `go_on` is told how
+    /// many ids are left, and may break off; the session is sound all the same, and goes on where it
     /// was with the next call.
     ///
     /// # Errors
@@ -188,15 +189,16 @@ impl Session {
         &mut self,
         mut go_on: impl FnMut(usize) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
-        let end = self.ids.len().saturating_sub(1);
-        while self.fed() < end {
-            let start = self.fed();
-            if go_on(end - start).is_break() {
+        loop {
+            let left = self.pending().len();
+            if left > 0 && go_on(left).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
-            self.feed(end.min(start + CHUNK), Want::None)?;
+            if left <= CHUNK {
+                return Ok(ControlFlow::Continue(()));
+            }
+            self.feed(self.fed() + CHUNK, Want::None)?;
         }
-        Ok(ControlFlow::Continue(()))
     }
 
     /// Chooses the next token and appends it.

@@ -10,6 +10,7 @@ mod hostile;
 mod no_multiply;
 #[cfg(all(feature = "cli", feature = "demo"))]
 mod program;
+mod residency;
 mod session;
 mod synthetic;
 mod tokenizer;

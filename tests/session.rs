@@ -99,7 +99,7 @@ fn a_prompt_in_pieces_equals_the_prompt_in_one() {
     for piece in prompt().chunks(11) {
         pieces.push(piece).unwrap();
         assert!(pieces.prefill(|_| ControlFlow::Continue(())).unwrap().is_continue());
-        assert_eq!(pieces.pending().len(), 1);
+        assert!(pieces.pending().len() <= 64, "a chunk at most waits for the next token");
     }
     assert_eq!(tokens(&mut pieces, 10), expected);
     assert_eq!(pieces.state(), whole.state());

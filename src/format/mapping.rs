@@ -4,7 +4,9 @@
 //! programs install [`end_on_lost_mapping`], which turns that into one line and exit code 1.
 
 use std::fs::File;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
@@ -15,6 +17,7 @@ use crate::error::{Error, Line, Result};
 #[derive(Debug)]
 pub struct Mapping {
     map: memmap2::Mmap,
+    file: File,
     slot: Option<&'static Slot>,
 }
 
@@ -40,7 +43,101 @@ impl Mapping {
         // read past a new end raises SIGBUS, which ends the process.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(Error::io("cannot map", path))?;
         let slot = Slot::claim(&map, path);
-        Ok(Mapping { map, slot })
+        Ok(Mapping { map, file, slot })
+    }
+
+    /// Tells the kernel how the bytes of `range` will be read, whole pages of whatever size around them. A kernel that
+    /// does not know the advice does without: nothing but speed depends on it.
+    ///
+    /// # Panics
+    /// If `range` is not inside the file.
+    pub(super) fn advise(&self, advice: Advice, range: Range<usize>) {
+        let range_len = self.map[range.clone()].len();
+        #[cfg(target_os = "linux")]
+        if let Some(advice) = advice.of_kernel() {
+            let _ = self.map.advise_range(advice, range.start, range_len);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (advice, range_len);
+    }
+
+    /// Maps the pages of `range` now, reading those from the disk that are not in memory. Pages that cannot be
+    /// mapped this way are when they are read.
+    ///
+    /// # Panics
+    /// If `range` is not inside the file.
+    pub(super) fn populate(&self, range: Range<usize>) {
+        let bytes = &self.map[range.clone()];
+        #[cfg(target_os = "linux")]
+        if self.map.advise_range(memmap2::Advice::PopulateRead, range.start, range.len()).is_ok() {
+            return;
+        }
+        // Kernels before 5.14. No page is smaller than that.
+        for byte in bytes.iter().step_by(4096) {
+            std::hint::black_box(*byte);
+        }
+    }
+
+    /// Gives the pages of `range` back to the system, those of the page cache too: they are read from the disk again
+    /// when they are used. Pages that another process has mapped, and large ones that reach out of the range, stay.
+    ///
+    /// # Panics
+    /// If `range` is not inside the file.
+    pub(super) fn forget(&self, range: Range<usize>) {
+        let (start, len) = (range.start, self.map[range].len());
+        #[cfg(target_os = "linux")]
+        {
+            let advice = memmap2::UncheckedAdvice::DontNeed;
+            // SAFETY: the mapping is of a file and never written, so a page that is dropped while someone reads it
+            // comes back with the same bytes. Both calls are hints: where one fails, pages stay.
+            unsafe {
+                let _ = self.map.unchecked_advise_range(advice, start, len);
+                let (start, len) = (start as libc::off_t, len as libc::off_t);
+                libc::posix_fadvise(self.file.as_raw_fd(), start, len, libc::POSIX_FADV_DONTNEED);
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (start, len);
+    }
+}
+
+/// Keeps the pages of `bytes`, of whatever size, in memory until they are unmapped, reading those that are not there.
+///
+/// # Errors
+/// What the system says: mostly that the limit on locked memory is too low.
+pub(super) fn lock(bytes: &[u8]) -> std::io::Result<()> {
+    // SAFETY: a valid range, and locking changes nothing that a program can see.
+    match unsafe { libc::mlock(bytes.as_ptr().cast(), bytes.len()) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+/// How a model file will be read, as the kernel is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// Nothing is known: some pages are read ahead.
+    Normal,
+    /// In order: more is read ahead.
+    Sequential,
+    /// In no order: nothing is read ahead.
+    Random,
+    /// All of it, soon: reading begins at once, beside the program.
+    WillNeed,
+    /// In pages as large as the CPU has, where the file system can: fewer of them have to be mapped.
+    HugePages,
+}
+
+impl Advice {
+    #[cfg(target_os = "linux")]
+    fn of_kernel(self) -> Option<memmap2::Advice> {
+        match self {
+            Advice::Normal => None,
+            Advice::Sequential => Some(memmap2::Advice::Sequential),
+            Advice::Random => Some(memmap2::Advice::Random),
+            Advice::WillNeed => Some(memmap2::Advice::WillNeed),
+            Advice::HugePages => Some(memmap2::Advice::HugePage),
+        }
     }
 }
 

@@ -8,11 +8,12 @@ mod config;
 mod header;
 mod mapping;
 mod reader;
+mod residency;
 mod writer;
 
 pub use config::{Config, Role, ShortConv, TensorSpec};
 pub use header::{HeaderError, read_header};
-pub use mapping::{Mapping, end_on_lost_mapping};
+pub use mapping::{Advice, Mapping, end_on_lost_mapping};
 pub use reader::{Embedding, FloatType, ModelFile, Span};
 pub use writer::{AtomicFile, Entry, Header, write_tensors};
 

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::header::{HeaderError, read_header};
 use super::mapping::Mapping;
+use super::residency::Streaming;
 use super::{ALIGNMENT, ARCHITECTURE, Config, Role, TOKENIZER, TensorSpec, VERSION, keys};
 use crate::error::{Error, Result};
 use crate::packing::{PackedMatrix, Packing};
@@ -69,7 +70,7 @@ struct TernaryEntry {
     cols: usize,
 }
 
-enum Bytes {
+pub(super) enum Bytes {
     Mapped(Mapping),
     Static(&'static [u8]),
     /// A copy at an aligned address: the padding in front of it, and the buffer.
@@ -91,7 +92,7 @@ impl std::ops::Deref for Bytes {
 /// An open model file: its bytes, mapped, and its checked header.
 pub struct ModelFile {
     path: PathBuf,
-    bytes: Bytes,
+    pub(super) bytes: Bytes,
     config: Config,
     hash: String,
     metadata: HashMap<String, String>,
@@ -99,6 +100,7 @@ pub struct ModelFile {
     floats: HashMap<String, Span>,
     embedding: Embedding,
     tokenizer: Option<Span>,
+    pub(super) streaming: Streaming,
 }
 
 impl fmt::Debug for ModelFile {
@@ -222,7 +224,19 @@ impl ModelFile {
         }
         let embedding = embedding.ok_or_else(|| invalid("no embedding".into()))?;
         let metadata = metadata.clone();
-        Ok(ModelFile { path, bytes, config, hash, metadata, ternary, floats, embedding, tokenizer })
+        let streaming = Streaming::default();
+        Ok(ModelFile {
+            path,
+            bytes,
+            config,
+            hash,
+            metadata,
+            ternary,
+            floats,
+            embedding,
+            tokenizer,
+            streaming,
+        })
     }
 
     /// Where the file is, or the name given in place of a path.

@@ -6,6 +6,7 @@ mod memory;
 mod state;
 pub(crate) mod weights;
 
+use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use state::State;
@@ -184,6 +185,31 @@ impl Model {
     /// Bytes per second at which the model's threads read its file once, by plain loops: the bound of decoding.
     pub fn read_bandwidth(&self) -> f64 {
         kernels::measure::read_bandwidth(self.file.bytes(), &self.pool)
+    }
+
+    /// Maps the bytes of `range` of the file now, on all threads, reading from the disk what is not in memory.
+    /// `progress` is told from time to time how many bytes are done, and may end it early.
+    ///
+    /// # Panics
+    /// If `range` is not inside the file.
+    pub fn populate(
+        &self,
+        range: Range<usize>,
+        mut progress: impl FnMut(usize) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        // Whole pages of any size, little enough for `progress` to be asked often.
+        const PIECE: usize = 4 << 20;
+        let pieces: Vec<Range<usize>> = (range.start..range.end)
+            .step_by(PIECE)
+            .map(|start| start..(start + PIECE).min(range.end))
+            .collect();
+        let mut done = 0;
+        for round in pieces.chunks(4 * self.threads()) {
+            self.pool.run(round.len(), &|i| self.file.populate(round[i].clone()));
+            done += round.iter().map(Range::len).sum::<usize>();
+            progress(done)?;
+        }
+        ControlFlow::Continue(())
     }
 
     /// A new state: no token seen.

@@ -71,6 +71,35 @@ pub struct ModelArgs {
     /// Where to run: cpu, cuda (the first GPU), cuda:N, or auto, a GPU if there is one
     #[arg(long, value_name = "NAME", default_value = "cpu", hide_default_value = true)]
     pub device: String,
+
+    #[command(flatten)]
+    pub memory: MemoryArgs,
+}
+
+/// How the pages of the model file come into memory. None of it makes a difference to the text.
+#[derive(Clone, Debug, clap::Args)]
+pub struct MemoryArgs {
+    /// Keep the model file in memory, so that the system never gives its pages to something else
+    #[arg(long, help_heading = "Memory")]
+    pub mlock: bool,
+
+    /// Read the whole model file before the first token, with progress on a terminal
+    #[arg(long, help_heading = "Memory")]
+    pub prefault: bool,
+
+    /// What the kernel is told of how the model file will be read: hugepage, normal, sequential,
+    /// random or willneed [default: hugepage]
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = AdviceArg::Hugepage, hide_default_value = true, hide_possible_values = true, help_heading = "Memory")]
+    pub advice: AdviceArg,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum AdviceArg {
+    Hugepage,
+    Normal,
+    Sequential,
+    Random,
+    Willneed,
 }
 
 #[derive(Debug, clap::Args)]
@@ -273,6 +302,9 @@ pub struct BenchArgs {
     /// Device, as without `bench`
     #[arg(long, value_name = "NAME", default_value = "cpu", hide_default_value = true)]
     pub device: String,
+
+    #[command(flatten)]
+    pub memory: MemoryArgs,
 
     /// Print JSON
     #[arg(long, conflicts_with = "csv")]

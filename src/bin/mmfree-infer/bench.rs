@@ -68,7 +68,9 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
             isa: args.isa,
             device: args.device.clone(),
             kernel: args.kernel.clone(),
+            memory: args.memory.clone(),
         })?;
+        opened.prepare(&args.memory, None, false)?;
         let model = &opened.model;
         for test in tests(args)? {
             rows.push(measure_test(model, test, args.repetitions, peak)?);

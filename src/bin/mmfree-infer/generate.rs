@@ -37,6 +37,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
         }
         return Err(Error::invalid(opened.model.file().path(), reason).into());
     }
+    opened.prepare(&args.model.memory, Some(&interrupt), args.quiet)?;
     let mut session = match &args.load_state {
         Some(path) => Session::load(&opened.model, path)?,
         None => Session::new(&opened.model, seeded(defaults.defaults()))?,
@@ -273,7 +274,6 @@ impl Job<'_> {
             text: (0, Duration::ZERO),
         };
         if flow.is_continue() {
-            outcome.prompt.0 = pending;
             let mut generate = self.session.generate(limits);
             let mut first = None;
             outcome.stop = loop {
@@ -285,7 +285,10 @@ impl Job<'_> {
                 };
                 let (id, ends) = (token?, generate.stop_reason() == Some(StopReason::Eos));
                 match first {
-                    None => (outcome.prompt.1, first) = (start.elapsed(), Some(Instant::now())),
+                    None => {
+                        outcome.prompt = (pending, start.elapsed());
+                        first = Some(Instant::now());
+                    }
                     Some(_) => outcome.text.0 += 1,
                 }
                 if self.writer.push(id, ends)? {

@@ -9,10 +9,12 @@ use mmfree::packing::Packing;
 use mmfree::{GenerationConfig, Model};
 use serde::Serialize;
 
+use crate::allowance::Allowance;
 use crate::args::InfoArgs;
 use crate::failure::Failure;
 use crate::open::Opened;
 use crate::report::{self, bytes};
+use crate::residency::Plan;
 
 /// Rows that a prompt's chunk takes of the buffers.
 const CHUNK: u64 = 64;
@@ -50,6 +52,11 @@ struct Info {
     /// Of them, those that every token reads; the rest is the embedding, of which it reads a row,
     /// and the tokenizer.
     weight_bytes: u64,
+    /// Memory that this process may use, and whose limit that is; absent where the system does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allowance: Option<Allowance>,
+    /// Bytes that each token reads from the disk, as there is no room for the weights.
+    disk_bytes_per_token: u64,
     /// Bytes of one sequence's state, whatever its length.
     state_bytes: u64,
     /// Bytes of the buffers of a forward pass over a chunk of a prompt, about.
@@ -109,6 +116,7 @@ impl Info {
                 defaults.temperature, defaults.top_k, defaults.top_p, defaults.min_p
             )
         };
+        let allowance = Allowance::now();
         Info {
             file: file.path().display().to_string(),
             architecture: mmfree::format::ARCHITECTURE,
@@ -127,6 +135,11 @@ impl Info {
             gpus: gpus(),
             file_bytes: file.bytes().len() as u64,
             weight_bytes: packed_bytes + floats as u64,
+            disk_bytes_per_token: allowance
+                .as_ref()
+                .and_then(|allowance| Plan::new(model, allowance))
+                .map_or(0, |plan| plan.read_again()),
+            allowance,
             state_bytes: 4 * config.state_len() as u64,
             buffer_bytes: buffers(model, &config),
             config,
@@ -213,7 +226,13 @@ impl fmt::Display for Info {
             "            {} state for each sequence, about {} of buffers",
             bytes(self.state_bytes),
             bytes(self.buffer_bytes)
-        )
+        )?;
+        let Some(allowance) = &self.allowance else { return Ok(()) };
+        let room = match self.disk_bytes_per_token {
+            0 => "the weights fit".to_owned(),
+            count => format!("so each token reads {} from the disk again", bytes(count)),
+        };
+        writeln!(f, "            this process may use {allowance}: {room}")
     }
 }
 

@@ -25,6 +25,7 @@ pub fn run(args: &LogitsArgs) -> Result<(), Failure> {
     };
     let (model, config) = (&opened.model, opened.model.config());
     let mut state = model.new_state();
+    opened.prepare(&args.model.memory, None, false)?;
 
     let mut header = Header::default();
     header.set("format", output::LOGITS);

@@ -1,5 +1,6 @@
 //! The command line: text from a model, and what one wants to know about it.
 
+mod allowance;
 mod args;
 mod bench;
 mod failure;
@@ -12,6 +13,7 @@ mod output;
 mod perplexity;
 mod prompt;
 mod report;
+mod residency;
 
 use std::process::ExitCode;
 

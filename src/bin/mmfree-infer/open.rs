@@ -8,8 +8,10 @@ use mmfree::kernels::{self, Family, Isa};
 use mmfree::packing::Packing;
 use mmfree::{Device, Model, ModelFile, Options, Tokenizer};
 
-use crate::args::ModelArgs;
+use crate::args::{MemoryArgs, ModelArgs};
 use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::residency;
 
 /// A model that is ready, and its tokenizer once it is asked for: ids run without.
 pub struct Opened {
@@ -34,11 +36,26 @@ impl Opened {
             Some(path) => ModelFile::open(path)?,
             None => demo()?,
         };
+        residency::advise(&file, args.memory.advice);
         let device = device(args)?;
         let options = Options { threads: args.threads, isa: Some(isa), kernel, device };
         let model = Model::new(file, &options)?;
         let time = Cell::new(start.elapsed());
         Ok(Opened { model, tokenizer: OnceCell::new(), time })
+    }
+
+    /// Brings the model file into memory as the arguments ask for it. A signal ends the reading, and is left to the
+    /// caller.
+    pub fn prepare(
+        &self,
+        args: &MemoryArgs,
+        interrupt: Option<&Interrupt>,
+        quiet: bool,
+    ) -> Result<(), Failure> {
+        let start = Instant::now();
+        residency::prepare(&self.model, args, interrupt, quiet)?;
+        self.time.set(self.time.get() + start.elapsed());
+        Ok(())
     }
 
     /// The tokenizer, `None` where there is none, or why it cannot be read.

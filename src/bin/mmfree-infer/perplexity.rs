@@ -27,6 +27,7 @@ pub fn run(args: &PerplexityArgs) -> Result<(), Failure> {
         return Err(Failure::Message(format!("{name}: has no token to predict; needs more text")));
     }
     let interrupt = Interrupt::install();
+    opened.prepare(&args.model.memory, Some(&interrupt), args.quiet)?;
     let start = Instant::now();
     let bar = report::progress("perplexity", tokens, !args.quiet);
     let mut nats = 0.0;

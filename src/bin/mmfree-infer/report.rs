@@ -86,13 +86,17 @@ impl Memory {
 
 /// A progress bar on stderr over so many tokens, on a terminal and if `visible`; else nothing.
 pub fn progress(title: &str, tokens: usize, visible: bool) -> ProgressBar {
+    let template = "{msg} [{bar:40}] {pos}/{len} tokens, {eta} left";
+    bar(title, tokens as u64, template, visible)
+}
+
+/// A progress bar on stderr up to `len`, on a terminal and if `visible`; else nothing.
+pub fn bar(title: &str, len: u64, template: &str, visible: bool) -> ProgressBar {
     if !visible || !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    // A fixed template: the fallback is never taken.
-    let style = ProgressStyle::with_template("{msg} [{bar:40}] {pos}/{len} tokens, {eta} left")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(tokens as u64)
-        .with_style(style.progress_chars("=> "))
-        .with_message(title.to_owned())
+    // Templates are fixed: the fallback is never taken.
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(len).with_style(style.progress_chars("=> ")).with_message(title.to_owned())
 }

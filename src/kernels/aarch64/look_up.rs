@@ -9,8 +9,8 @@
 use std::arch::aarch64::*;
 
 use super::{add_to, load};
-use crate::kernels::Job;
 use crate::kernels::t5::{Strip, group_of};
+use crate::kernels::{Job, prefetch};
 use crate::packing::{STRIP, t5};
 
 /// An entry's low byte has these bits, its high byte counts 2^LOW_BITS.
@@ -24,14 +24,11 @@ const _: () = assert!(2 * ((1 << LOW_BITS) - 1) < i8::MAX as i32);
 /// a negated sum), one of three -381 to 381; the high bytes of both are -10 to 8 together, and
 /// negated -8 to 10.
 ///
-/// A run of a block's four strips is 3 KB that lie together.
+/// A run of a block's eight strips is 6 KB that lie together.
 const RUN: usize = 12;
 const _: () = assert!((-255 >> LOW_BITS) + (-381 >> LOW_BITS) == -10);
 const _: () = assert!((254 >> LOW_BITS) + (381 >> LOW_BITS) == 8);
 const _: () = assert!(RUN * 10 <= i8::MAX as usize);
-
-/// How far ahead of the look-ups weights are asked for, in bytes.
-const AHEAD: usize = 3072;
 
 /// The int16 sums of a strip: eight rows each.
 type Sums = [int16x8_t; STRIP / 8];
@@ -135,21 +132,6 @@ pub(super) fn store(out: &mut [u8; 16], bytes: uint8x16_t) {
     unsafe { vst1q_u8(out.as_mut_ptr(), bytes) }
 }
 
-/// Asks for the cache line of `bytes[at]`, if there is one.
-#[inline]
-#[target_feature(enable = "neon")]
-fn prefetch(bytes: &[u8], at: usize) {
-    let address = bytes.as_ptr().wrapping_add(at);
-    // SAFETY: a hint, which changes no register and no memory, and faults at no address.
-    unsafe {
-        std::arch::asm!(
-            "prfm pldl1strm, [{address}]",
-            address = in(reg) address,
-            options(readonly, nostack, preserves_flags),
-        );
-    }
-}
-
 /// Computes a job, `REGISTERS` times 16 rows at a time. A group's tables are `T` bytes; `read` loads them, and
 /// `look_up` gives for 16 rows the sum of both entries' low bytes and that of their high bytes.
 ///
@@ -190,8 +172,9 @@ pub(super) fn add<const REGISTERS: usize, const T: usize, Tables: Copy>(
                     let run = i * RUN * width * STRIP;
                     for (s, sums) in sums.iter_mut().enumerate().take(last).skip(first) {
                         let bytes = &bytes[run + s * STRIP..];
-                        for group in 0..tables.len() {
-                            prefetch(bytes, group * width * STRIP + AHEAD);
+                        // The next run's bytes.
+                        for group in RUN..RUN + tables.len() {
+                            prefetch::near(bytes, group * width * STRIP);
                         }
                         add_run::<REGISTERS, _, _>(
                             tables,

@@ -1,0 +1,115 @@
+//! Which pages of a model file are in memory: hints to the kernel, reading ahead, locking.
+//!
+//! The pages of a mapped file are clean: the system takes them away where memory is short and reads them again
+//! where they are needed, so nothing here decides whether a model runs, only how fast.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::reader::Bytes;
+use super::{Advice, ModelFile, mapping};
+use crate::error::{Error, IoReason, Result};
+
+/// Large pages that reach into a matrix from the one before are given back with it: no larger ones are in use.
+const LARGE_PAGE: usize = 2 << 20;
+
+/// Which packed matrices are not kept in memory.
+#[derive(Default)]
+pub(super) struct Streaming {
+    /// Matrices that end behind this offset are given back; 0 where none is.
+    from: AtomicUsize,
+    /// The bytes that were used last, if they are to be given back.
+    last: Mutex<Range<usize>>,
+}
+
+impl ModelFile {
+    /// The part of the file that every token reads, but for the norms: from the first packed matrix to the last.
+    pub fn packed_span(&self) -> Range<usize> {
+        let spans = || self.matrices().filter_map(|name| self.matrix_span(name));
+        let start = spans().map(|span| span.start).min().unwrap_or(0);
+        start..spans().map(|span| span.end).max().unwrap_or(0)
+    }
+
+    /// Tells the kernel how the packed matrices will be read; the rest, of which a token reads little, stays as it
+    /// is. Nothing but speed depends on it. A file in memory has no use for it.
+    pub fn advise(&self, advice: Advice) {
+        if let Bytes::Mapped(map) = &self.bytes {
+            map.advise(advice, self.packed_span());
+        }
+    }
+
+    /// Maps the bytes of `range` now, reading from the disk what is not in memory, rather than page by page when they
+    /// are first used.
+    ///
+    /// # Panics
+    /// If `range` is not inside the file.
+    pub fn populate(&self, range: Range<usize>) {
+        if let Bytes::Mapped(map) = &self.bytes {
+            map.populate(range);
+        }
+    }
+
+    /// From now on a model that runs this file keeps no more than the first `len` bytes of [`packed_span`](Self::packed_span)
+    /// in memory, and gives a matrix behind them back as soon as the next is used.
+    ///
+    /// For a file larger than memory. Each token reads all weights in the same order, and a system that takes away
+    /// the pages used longest ago then takes each just before it is needed again: all of them are read from the disk
+    /// for every token. This way only those are that have no room.
+    pub fn keep(&self, len: usize) {
+        let end = self.packed_span().start.saturating_add(len);
+        self.streaming.from.store(end, Ordering::Relaxed);
+    }
+
+    /// Tells that the bytes of `matrix` are used from here on, and those of the matrix before no more.
+    pub(crate) fn use_matrix(&self, matrix: &Range<usize>) {
+        let from = self.streaming.from.load(Ordering::Relaxed);
+        if from == 0 {
+            return;
+        }
+        let Bytes::Mapped(map) = &self.bytes else { return };
+        let next = if matrix.end > from { matrix.clone() } else { 0..0 };
+        let mut last = self.streaming.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last == next {
+            return;
+        }
+        let used = std::mem::replace(&mut *last, next);
+        if !used.is_empty() {
+            let start = used.start.saturating_sub(LARGE_PAGE).max(from.min(used.start));
+            map.forget(start..used.end);
+        }
+    }
+
+    /// Keeps the file in memory as long as it is open, reading what is not there.
+    ///
+    /// Whoever calls this must know that there is room: locked pages are not given back, and a system without
+    /// memory kills programs.
+    ///
+    /// # Errors
+    /// [`Error::Option`] where the system refuses, mostly because of its limit on locked memory.
+    pub fn lock(&self) -> Result<()> {
+        mapping::lock(self.bytes()).map_err(|error| {
+            let len = self.bytes().len() as u64;
+            let name = self.path().display();
+            let why = match locked_memory_limit() {
+                // As `ulimit` counts, with room for a page at each end.
+                Some(limit) if limit < len => format!(
+                    "the limit on locked memory (RLIMIT_MEMLOCK) is {} kB; it must be {} kB, as by `ulimit -l {1}` \
+                     or LimitMEMLOCK={1}K in a systemd unit",
+                    limit / 1024,
+                    len.div_ceil(1024) + 128,
+                ),
+                _ => IoReason(&error).to_string(),
+            };
+            let reason = format!("{name}, {} kB, cannot be locked: {why}", len.div_ceil(1024));
+            Error::Option { name: "mlock", reason }
+        })
+    }
+}
+
+/// The most bytes that this process may lock; `None` where there is no limit, or none that can be found out.
+fn locked_memory_limit() -> Option<u64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max locked memory"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
