@@ -9,7 +9,7 @@
 use std::arch::aarch64::*;
 
 use super::{add_to, load};
-use crate::kernels::t5::{Strip, group_of};
+use crate::kernels::t5::{Strip, Walk, group_of};
 use crate::kernels::{Job, prefetch};
 use crate::packing::{STRIP, t5};
 
@@ -153,44 +153,30 @@ pub(super) fn add<const REGISTERS: usize, const T: usize, Tables: Copy>(
             out[s * STRIP..][..STRIP].copy_from_slice(&constants);
         }
     }
+    let walk = Walk::new(job);
     // Panel by panel, so that its tables (3 or 6 KB) stay in the cache.
-    for panel in 0..layout.groups.div_ceil(t5::PANEL) {
-        let groups = layout.panel_groups(panel);
+    for panel in 0..walk.panels() {
         for b in 0..input.batch {
             let tables = &input.prepared[b * table_len + panel * t5::PANEL * T..];
-            let tables: &[[u8; T]] = tables[..groups * T].as_chunks().0;
-            let out = out[b * rows..][..rows].as_chunks_mut::<STRIP>().0;
-            let mut strip = job.strips().start;
-            while strip < job.strips().end {
-                let (block, first) = (strip / t5::STRIPS_PER_BLOCK, strip % t5::STRIPS_PER_BLOCK);
-                let width = layout.block_strips(block);
-                let last = width.min(first + job.strips().end - strip);
-                let bytes = &matrix.bytes()[layout.block_offset(panel, block)..];
+            let tables: &[[u8; T]] = tables[..layout.panel_groups(panel) * T].as_chunks().0;
+            for block in walk.blocks(panel) {
                 let mut sums: [Sums; t5::STRIPS_PER_BLOCK] =
                     [[vdupq_n_s16(0); STRIP / 8]; t5::STRIPS_PER_BLOCK];
                 for (i, tables) in tables.chunks(RUN).enumerate() {
-                    let run = i * RUN * width * STRIP;
-                    for (s, sums) in sums.iter_mut().enumerate().take(last).skip(first) {
-                        let bytes = &bytes[run + s * STRIP..];
+                    for (s, sums) in sums.iter_mut().enumerate().take(block.strips) {
+                        let (bytes, stride) = block.bytes_from(i * RUN, s);
                         // The next run's bytes.
                         for group in RUN..RUN + tables.len() {
-                            prefetch::near(bytes, group * width * STRIP);
+                            let (bytes, at) = block.ahead(i * RUN, group * stride + s * STRIP);
+                            prefetch::near(bytes, at);
                         }
-                        add_run::<REGISTERS, _, _>(
-                            tables,
-                            bytes,
-                            width * STRIP,
-                            sums,
-                            &read,
-                            &look_up,
-                        );
+                        add_run::<REGISTERS, _, _>(tables, bytes, stride, sums, &read, &look_up);
                     }
                 }
-                let out = &mut out[strip - job.strips().start..];
-                for (sums, out) in sums[first..last].iter().zip(out) {
+                let out = out[b * rows + block.row..].as_chunks_mut::<STRIP>().0;
+                for (sums, out) in sums[..block.strips].iter().zip(out) {
                     widen(sums, out);
                 }
-                strip += last - first;
             }
         }
     }
