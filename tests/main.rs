@@ -7,6 +7,7 @@ mod cuda;
 mod forward;
 mod goldens;
 mod hostile;
+mod no_multiply;
 #[cfg(all(feature = "cli", feature = "demo"))]
 mod program;
 mod residency;

@@ -145,6 +145,13 @@ pub trait Kernel: Send + Sync {
         let _ = (cols, q, out);
     }
 
+    /// The pieces that a row's prepared input can be made in, by several threads: so many bytes of it
+    /// are made of so many activations. `prepare` then gets the activations from a piece's first one
+    /// on, to the end of the row, and the bytes of some whole pieces.
+    fn prepared_piece(&self, cols: usize) -> (usize, usize) {
+        (stride(cols), self.prepared_len(cols))
+    }
+
     /// Whether [`prepare`](Self::prepare) takes less time than fetching what it writes from the cache of another core.
     fn prepares_fast(&self) -> bool {
         false

@@ -45,14 +45,16 @@ impl Kernel for I2Scalar {
     }
 }
 
-/// Σ code * activation over a group: the low bit adds the activation, the high bit adds it twice.
+/// Σ code * activation over a group: the low bit adds the activation, the high bit adds it twice. The
+/// bits are tested, not shifted down: a compiler that makes vectors of this shifts lanes by unlike
+/// distances with a multiplication.
 fn i2_group(codes: &[u8], q: &[i8]) -> i32 {
     let mut sum = 0;
     for (k, &codes) in codes.iter().enumerate() {
         for s in 0..4 {
             let q = i32::from(q[4 * s + k]);
-            let code = i32::from(codes >> (2 * s) & 3);
-            sum += (q & -(code & 1)) + ((q << 1) & -(code >> 1));
+            let if_set = |bit: usize, q: i32| if codes & (1 << bit) != 0 { q } else { 0 };
+            sum += if_set(2 * s, q) + if_set(2 * s + 1, q << 1);
         }
     }
     sum

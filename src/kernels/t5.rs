@@ -102,6 +102,7 @@ pub(super) struct Block<'a> {
 
 impl<'a> Block<'a> {
     /// The bytes of a group: `N` strips, as many as are meant.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(super) fn group<const N: usize>(&self, group: usize) -> &'a [[u8; STRIP]; N] {
         let from = (group * self.width + self.first) * STRIP;
@@ -110,10 +111,18 @@ impl<'a> Block<'a> {
     }
 
     /// The bytes of a group and a strip, counted from the first that is meant.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(super) fn strip(&self, group: usize, strip: usize) -> &'a [u8; STRIP] {
         let from = (group * self.width + self.first + strip) * STRIP;
         self.run[from..].first_chunk().expect("a strip of bytes")
+    }
+
+    /// The bytes from a group and a strip on, and the distance of groups.
+    #[inline(always)]
+    pub(super) fn bytes_from(&self, group: usize, strip: usize) -> (&'a [u8], usize) {
+        let from = (group * self.width + self.first + strip) * STRIP;
+        (&self.run[from..], self.width * STRIP)
     }
 
     /// Where in the order of the walk the byte stands that comes `distance` bytes behind a group's

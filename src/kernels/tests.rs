@@ -218,6 +218,23 @@ fn no_two_kernels_have_one_name() {
 }
 
 #[test]
+fn preparing_in_pieces_gives_the_same_bytes() {
+    for kernel in all() {
+        for cols in [1, 5, 64, 251, 1024, 6912] {
+            let row = Activations::random(1, cols, &mut Bytes(3)).q;
+            let len = kernel.prepared_len(cols);
+            let (columns, bytes) = kernel.prepared_piece(cols);
+            let (mut whole, mut pieces) = (vec![0xA5; len], vec![0x5A; len]);
+            kernel.prepare(cols, &row, &mut whole);
+            for (i, out) in pieces.chunks_mut((3 * bytes).max(1)).enumerate() {
+                kernel.prepare(cols, &row[3 * i * columns..], out);
+            }
+            assert!(whole == pieces, "{} {cols}", kernel.name());
+        }
+    }
+}
+
+#[test]
 fn prepared_input_is_a_multiple_of_64_bytes() {
     for kernel in all() {
         for cols in [1, 5, 64, 251, 1024, 6912] {

@@ -32,6 +32,10 @@ impl AlignedBytes {
     }
 }
 
+/// The fewest pieces of a row's prepared input that are worth a thread's while: with five activations in
+/// a piece, a microsecond or so.
+const MIN_PIECES: usize = 64;
+
 /// Quantised activation rows, ready for one matrix.
 #[derive(Default)]
 pub(super) struct Quantised {
@@ -83,12 +87,24 @@ impl Quantised {
             .map(move |((q, sum), step)| QuantisedRow { ops, q, sum, step })
     }
 
-    /// What the kernel has to prepare: rows of activations, and where what it looks up goes.
-    fn unprepared(&mut self, kernel: &dyn Kernel) -> impl Iterator<Item = (&[i8], &mut [u8])> {
+    /// What the kernel has to prepare: activations, and where what it looks up goes; each row in so many shares, if it
+    /// is long enough.
+    fn unprepared(
+        &mut self,
+        kernel: &dyn Kernel,
+        shares: usize,
+    ) -> impl Iterator<Item = (&[i8], &mut [u8])> {
         let (len, stride) = (kernel.prepared_len(self.cols), stride(self.cols));
         let q: &[i8] = bytemuck::cast_slice(self.q.bytes(self.batch * stride));
         let prepared = self.prepared.get(self.batch * len);
-        q.chunks_exact(stride).zip(prepared.chunks_exact_mut(len.max(1)))
+        let (columns, bytes) = kernel.prepared_piece(self.cols);
+        let pieces = (len / bytes.max(1)).div_ceil(shares).max(1).next_multiple_of(MIN_PIECES);
+        q.chunks_exact(stride).zip(prepared.chunks_exact_mut(len.max(1))).flat_map(
+            move |(q, out)| {
+                let parts = out.chunks_mut(pieces * bytes).enumerate();
+                parts.map(move |(i, out)| (&q[i * pieces * columns..], out))
+            },
+        )
     }
 
     /// The kernel's input, of which `prepared_len` bytes have been prepared.
@@ -139,10 +155,12 @@ pub(super) fn apply<const N: usize>(
     // A single row's tables are made by each thread for itself where that takes less time than fetching them from the
     // cache of another core.
     let for_itself = |kernel: &dyn Kernel| batch == 1 && kernel.prepares_fast();
+    // Where there are fewer rows than threads, the threads share them.
+    let shares = pool.threads().div_ceil(batch * N);
     let mut rows: Vec<_> = products
         .iter_mut()
         .filter(|p| !for_itself(p.kernel))
-        .flat_map(|p| p.x.unprepared(p.kernel).map(|row| (p.kernel, p.linear.cols, row)))
+        .flat_map(|p| p.x.unprepared(p.kernel, shares).map(|row| (p.kernel, p.linear.cols, row)))
         .collect();
     pool.run_each(&mut rows, &|_, (kernel, cols, (q, out))| kernel.prepare(*cols, q, out));
     drop(rows);

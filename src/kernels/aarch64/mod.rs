@@ -2,9 +2,12 @@
 //! beyond it needs a proof.
 
 mod dotprod;
+mod i8mm;
+mod look_up;
 mod neon_i2;
 mod neon_t5;
 mod neon_t5_dot;
+mod neondot_t5;
 
 use std::arch::aarch64::*;
 
@@ -17,8 +20,12 @@ pub(super) fn list(kernels: &mut Vec<Box<dyn Kernel>>) {
     kernels.push(Box::new(neon_t5_dot::T5NeonDot));
     if let Some(dotprod) = dotprod::DotProd::new() {
         kernels.push(Box::new(dotprod::I2NeonDotDot(dotprod)));
-        kernels.push(Box::new(neon_t5::T5NeonDotAdd));
+        kernels.push(Box::new(neondot_t5::T5NeonDotAdd));
         kernels.push(Box::new(dotprod::T5NeonDotDot(dotprod)));
+        if let Some(i8mm) = i8mm::I8mm::new() {
+            kernels.push(Box::new(i8mm::I2NeonDotI8mm(i8mm)));
+            kernels.push(Box::new(i8mm::T5NeonDotI8mm(i8mm)));
+        }
     }
 }
 

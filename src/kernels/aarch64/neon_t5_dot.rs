@@ -3,10 +3,9 @@
 
 use std::arch::aarch64::*;
 
-use super::neon_t5::split;
 use super::{add_to, load, load_i8};
 use crate::kernels::t5::{QUAD_COLS, Strip, prepare_quads, quads_len};
-use crate::kernels::t5_split::{HIGH, LOW};
+use crate::kernels::t5_split::{HIGH, HIGH_NIBBLE, LOW, LOW_NIBBLE};
 use crate::kernels::{Family, Isa, Job, Kernel};
 use crate::packing::{Packing, STRIP, t5};
 
@@ -150,7 +149,7 @@ fn add_rows<const T: usize>(q: [Row<'_>; T], tile: &[Decoded], out: &mut [i32], 
 /// The codes of a group-quad.
 #[inline]
 #[target_feature(enable = "neon")]
-fn decode(groups: [&[u8; STRIP]; 4], decoded: &mut Decoded) {
+pub(super) fn decode(groups: [&[u8; STRIP]; 4], decoded: &mut Decoded) {
     for part in 0..4 {
         let [a, b, c, d] = groups.map(|group| load(&group.as_chunks::<16>().0[part]));
         let word = |bytes| vreinterpretq_u16_u8(bytes);
@@ -187,4 +186,17 @@ fn decode(groups: [&[u8; STRIP]; 4], decoded: &mut Decoded) {
             }
         }
     }
+}
+
+/// `l`, and the low four bits of `x - l`, of each `x` in 0..=127.
+#[inline]
+#[target_feature(enable = "neon")]
+fn split(x: uint8x16_t) -> (uint8x16_t, uint8x16_t) {
+    let nibble = vdupq_n_u8(15);
+    let low = vqtbl1q_u8(load(&LOW_NIBBLE), vandq_u8(x, nibble));
+    let high = vqtbl1q_u8(load(&HIGH_NIBBLE), vshrq_n_u8::<4>(x));
+    let sum = vaddq_u8(low, high);
+    // Below 9 the difference wraps round to a large number.
+    let l = vminq_u8(sum, vsubq_u8(sum, vdupq_n_u8(9)));
+    (l, vandq_u8(vsubq_u8(x, l), nibble))
 }
