@@ -125,7 +125,7 @@ fn shard_path(folder: &Path, name: &str) -> Option<PathBuf> {
     if name.contains('\0') {
         return None;
     }
-    let mut components = Path::new(name).components();
+    let mut components = Path::new(name).components().skip_while(|part| *part == Component::CurDir);
     match (components.next(), components.next()) {
         (Some(Component::Normal(file)), None) => Some(folder.join(file)),
         _ => None,

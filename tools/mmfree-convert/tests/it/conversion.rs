@@ -296,3 +296,17 @@ fn an_existing_file_is_kept_unless_forced() {
     ModelFile::open(&output).unwrap();
     assert_eq!(names(dir.path()), ["m.mmfree"]);
 }
+
+#[test]
+fn an_index_may_name_its_shards_as_of_this_folder() {
+    let copy = Copy::of("d_sharded_fp32");
+    copy.edit_json("model.safetensors.index.json", |json| {
+        for (n, shard) in json["weight_map"].as_object_mut().unwrap().values_mut().enumerate() {
+            if n % 3 > 0 {
+                *shard = format!("./{}", shard.as_str().unwrap()).into();
+            }
+        }
+    });
+    let hash = |folder: &std::path::Path| converted(folder, &Options::default()).2.hash;
+    assert_eq!(hash(copy.path()), hash(&case("d_sharded_fp32")));
+}
