@@ -6,12 +6,14 @@
 
 mod config;
 mod header;
+mod leftover;
 mod mapping;
 mod reader;
 mod writer;
 
 pub use config::{Config, Role, ShortConv, TensorSpec};
 pub use header::{HeaderError, read_header};
+pub use leftover::Unfinished;
 pub use mapping::{Mapping, end_on_lost_mapping};
 pub use reader::{Embedding, FloatType, ModelFile, Span};
 pub use writer::{AtomicFile, Entry, Header, write_tensors};
