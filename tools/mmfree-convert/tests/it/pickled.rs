@@ -212,7 +212,7 @@ fn rejects_pickles_that_want_too_much() {
     refuses(*b"\x80\x02}q\x00X\x01\0\0\0ah\x00s.", &["a is a dictionary"]);
     // A long shape, taken again and again.
     let (long, again) = (b"K\x01".repeat(20_000), b"h\x01h\x00R".repeat(100_000));
-    let storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpuK\x06tQ";
+    let storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x06tQ";
     let pickle = [
         &b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nq\x01("[..],
         storage,
