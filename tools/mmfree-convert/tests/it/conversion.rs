@@ -117,10 +117,10 @@ fn the_bytes_are_the_same_on_every_machine() {
         .map(|bytes| mmfree_convert::text::hex(&Sha256::digest(&bytes)))
         .collect();
     let expected = [
-        "f460054ecaedc313e6f13e5b07206e4055c4e6e6b49267bca14518e77edb0f2d",
-        "27e03829ce510d295d000431109acd3ae6219d86ff8c7b1b85fc4ea8ea20d95a",
-        "c2047de54f04ef1db79d898a72833d9a220a6c7e1417a010e5a8471a4b1716e3",
-        "9dfcfc0d8d7dede8a82126216fbe34eb2526a8553620722e5f2abb61632c78c2",
+        "a8a6123a84a31fae9d4cfb1c87a800673996acaea30a352711ceca8a0602c00d",
+        "dfdc6fbcf16e254b08a7c2c023b81464721e179dc32f091e0f58675a08d3c1eb",
+        "a63c1a40ed40616726917c77312810c653dc48242a2d0741a85c229b03594af7",
+        "132a35a34065abb420ebbc213c5729cabd51c6a05dbdcb2b641c3e5c41a07ba2",
     ];
     assert_eq!(digests, expected);
 }
