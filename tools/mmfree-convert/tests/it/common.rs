@@ -141,8 +141,12 @@ pub struct Copy {
 
 impl Copy {
     pub fn of(name: &str) -> Copy {
-        let (dir, from) = (temp_dir(), case(name));
-        for name in names(&from).iter().filter(|name| !name.starts_with("golden")) {
+        Copy::of_folder(&case(name))
+    }
+
+    pub fn of_folder(from: &Path) -> Copy {
+        let dir = temp_dir();
+        for name in names(from).iter().filter(|name| !name.starts_with("golden")) {
             std::fs::copy(from.join(name), dir.path().join(name)).unwrap();
         }
         Copy { dir }
