@@ -15,7 +15,7 @@ mod writer;
 pub use config::{Config, Role, ShortConv, TensorSpec};
 pub use header::{HeaderError, read_header};
 pub use leftover::Unfinished;
-pub use mapping::{Advice, Mapping, end_on_lost_mapping};
+pub use mapping::{Advice, Mapping, end_on_lost_mapping, mappable};
 pub use reader::{Embedding, FloatType, ModelFile, Span};
 pub use writer::{AtomicFile, Entry, Header, write_tensors};
 

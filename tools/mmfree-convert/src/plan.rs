@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use mmfree::format::{ALIGNMENT, ARCHITECTURE, Header, Role, TOKENIZER, TensorSpec, VERSION, keys};
+use mmfree::format::{
+    ALIGNMENT, ARCHITECTURE, Header, Role, TOKENIZER, TensorSpec, VERSION, keys, mappable,
+};
 use mmfree::packing::Packing;
 use serde::Serialize;
 
@@ -136,6 +138,10 @@ impl Plan {
             parts.push(Part::Tokenizer { offset: at(TOKENIZER) });
         }
         debug_assert!(header_len.is_multiple_of(ALIGNMENT));
+        // It is mapped to be hashed, and by whoever runs it.
+        mappable(header_len as u64 + header.data_len()).map_err(|reason| {
+            Error::Option(format!("the model file {}", reason.replacen("has", "would have", 1)))
+        })?;
         Ok(Plan { header, parts, packing, embedding })
     }
 

@@ -124,7 +124,8 @@ fn place(
     Ok(Stored {
         file,
         float: storage.element.map_err(str::to_owned),
-        shape: shape.iter().map(|&size| size as usize).collect(),
+        // An empty tensor's other sizes may be anything.
+        shape: shape.iter().map(|&size| usize::try_from(size).unwrap_or(usize::MAX)).collect(),
         span: at(tensor.offset)..at(end),
         checksum: Some(checksum.clone()),
     })
