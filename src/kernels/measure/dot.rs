@@ -110,8 +110,7 @@ fn dot_loops(isa: Isa) -> Vec<DotLoop> {
         }
     }
     if isa >= Isa::Avx512 && is_x86_feature_detected!("avx512vnni") {
-        let vnni =
-            dot_loop!("avx512f,avx512vnni", __m512i, zmm_reg, 64, "vpdpbusd {c}, {a}, {b}");
+        let vnni = dot_loop!("avx512f,avx512vnni", __m512i, zmm_reg, 64, "vpdpbusd {c}, {a}, {b}");
         loops.push(vnni);
     }
     loops
@@ -121,7 +120,8 @@ fn dot_loops(isa: Isa) -> Vec<DotLoop> {
 fn dot_loops(isa: Isa) -> Vec<DotLoop> {
     use std::arch::aarch64::*;
     use std::arch::{asm, is_aarch64_feature_detected};
-    let mut loops = vec![dot_loop!("neon", int8x16_t, vreg, 8, "smlal {c:v}.8h, {a:v}.8b, {b:v}.8b")];
+    let mut loops =
+        vec![dot_loop!("neon", int8x16_t, vreg, 8, "smlal {c:v}.8h, {a:v}.8b, {b:v}.8b")];
     if isa >= Isa::NeonDot && is_aarch64_feature_detected!("dotprod") {
         loops.push(dot_loop!(
             "neon,dotprod",

@@ -186,7 +186,10 @@ mod x86 {
         loops.extend(avx2.map(|(name, sum)| ReadLoop { name, sum }));
         if is_x86_feature_detected!("avx512f") {
             let avx512: [(_, fn(&[u8]) -> u64); 4] = [
-                ("avx512, 4 KiB ahead", compiled!("avx512f", |b| sum::<Zmm, 1, 4>(b, near::<4096>))),
+                (
+                    "avx512, 4 KiB ahead",
+                    compiled!("avx512f", |b| sum::<Zmm, 1, 4>(b, near::<4096>)),
+                ),
                 (
                     "avx512, 1 KiB ahead, once",
                     compiled!("avx512f", |b| sum::<Zmm, 1, 4>(b, once::<1024>)),
@@ -243,7 +246,8 @@ mod tests {
         for lines in [0, 1, 3, 4, 7, 64, 1001] {
             let bytes: Vec<u8> = (0..64 * lines as u32 + 5).map(|i| (i * 37 % 251) as u8).collect();
             let words = bytes[..64 * lines].as_chunks::<8>().0.iter();
-            let expected = words.fold(0u64, |sum, &word| sum.wrapping_add(u64::from_le_bytes(word)));
+            let expected =
+                words.fold(0u64, |sum, &word| sum.wrapping_add(u64::from_le_bytes(word)));
             for read in read_loops() {
                 assert_eq!((read.sum)(&bytes), expected, "{}, {lines} lines", read.name);
             }

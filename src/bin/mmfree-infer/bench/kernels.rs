@@ -171,8 +171,8 @@ impl Case<'_> {
     fn measure(&self, size: &str, repetitions: u32) -> Row {
         let Case { kernel, rows, cols, batch, pool, region } = *self;
         let len = self.packed_len(rows);
-        // A batch reads the weights from memory once, whatever its size: fewer of them will do.
-        let copies = (region.bytes().len() / len / batch.min(16)).max(1);
+        // A large batch reads the weights from memory once, and takes long: fewer of them will do.
+        let copies = (region.bytes().len() / len / batch.div_ceil(16)).max(1);
         let read = &region.bytes()[..copies * len];
         let mut activations = self.activations();
         let weights = (rows * cols * copies) as f64;
@@ -198,7 +198,8 @@ impl Case<'_> {
             median(&shares)
         };
         let (run, sums, peak) = (median(&runs), weights * batch as f64, median(&peaks));
-        let prepare: Vec<f64> = prepares.iter().zip(&runs).map(|(p, run)| 100.0 * p / run).collect();
+        let prepare: Vec<f64> =
+            prepares.iter().zip(&runs).map(|(p, run)| 100.0 * p / run).collect();
         Row {
             kernel: kernel.name(),
             size: size.to_owned(),

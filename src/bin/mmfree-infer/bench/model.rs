@@ -85,9 +85,8 @@ pub fn run(args: &ModelBenchArgs) -> Result<(), Failure> {
     for threads in thread_counts(&args.threads) {
         let opened = open(args, threads)?;
         let model = &opened.model;
-        let printer = printer.get_or_insert_with(|| {
-            Printer::new(Format::of(args.json, args.csv), title(model))
-        });
+        let printer = printer
+            .get_or_insert_with(|| Printer::new(Format::of(args.json, args.csv), title(model)));
         for &test in &tests {
             printer.push(measure(model, test, args.repetitions)?)?;
         }

@@ -161,7 +161,8 @@ fn degrees(path: &Path) -> Option<f64> {
 
 /// The CPU's temperature: a thermal zone named for it, else a hwmon sensor, else the only zone.
 fn temperature(root: &Path) -> Option<PathBuf> {
-    const ZONES: [&str; 5] = ["x86_pkg_temp", "cpu-thermal", "cpu_thermal", "soc-thermal", "soc_thermal"];
+    const ZONES: [&str; 5] =
+        ["x86_pkg_temp", "cpu-thermal", "cpu_thermal", "soc-thermal", "soc_thermal"];
     const CHIPS: [&str; 4] = ["coretemp", "k10temp", "zenpower", "cpu_thermal"];
     let zones = below(&root.join("sys/class/thermal"), "thermal_zone", "temp");
     let kind = |zone: &Path| text(&zone.with_file_name("type")).unwrap_or_default();
@@ -206,7 +207,8 @@ fn throttling(root: &Path) -> Option<Throttling> {
 
 /// What the low bits of a Raspberry Pi's flags say of the present moment; the high ones are about the time since it started.
 fn flags(text: &str) -> Option<Vec<&'static str>> {
-    const FLAGS: [&str; 4] = ["under-voltage", "frequency capped", "throttled", "temperature limit"];
+    const FLAGS: [&str; 4] =
+        ["under-voltage", "frequency capped", "throttled", "temperature limit"];
     let bits = u32::from_str_radix(text.trim_start_matches("0x"), 16).ok()?;
     Some(FLAGS.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1).map(|(_, &f)| f).collect())
 }
@@ -231,7 +233,8 @@ fn energy(root: &Path) -> Result<Vec<EnergyCounter>, String> {
     let counter = |path: PathBuf| {
         let reason = |error| format!("{}: {error}; as root it can be read", path.display());
         fs::read_to_string(&path).map_err(reason)?;
-        let range = number(&path.with_file_name("max_energy_range_uj")).unwrap_or(u64::from(u32::MAX));
+        let range =
+            number(&path.with_file_name("max_energy_range_uj")).unwrap_or(u64::from(u32::MAX));
         Ok(EnergyCounter { path, range })
     };
     found.into_iter().map(counter).collect()
