@@ -584,7 +584,7 @@ mod tests {
         ];
         let mut choices = std::collections::HashSet::new();
         for (v, (len, width, step)) in vocabularies.into_iter().enumerate() {
-            for round in 0..20 {
+            for round in 0..6 {
                 let logit = |i| (random(round, i) * width / step).trunc() * step - width / 2.0;
                 let mut logits: Vec<f32> = (0..len).map(logit).collect();
                 if round % 3 == 0 {
@@ -610,7 +610,7 @@ mod tests {
                 }
             }
         }
-        assert!(choices.len() > 100, "{}", choices.len());
+        assert!(choices.len() > 30, "{}", choices.len());
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn tables_and_csv_have_a_line_for_each_test() {
 fn kernels_are_measured_at_the_shapes_of_a_model() {
     let kernel = mmfree::kernels::all().last().unwrap().name();
     let args = ["bench", "kernels", kernel, "--size", "370m", "-b", "1", "-t", "1", "-r", "1"];
-    let rows = run(args.into_iter().chain(["--mib", "64", "--json"])).json();
+    let rows = run(args.into_iter().chain(["--mib", "32", "--json"])).json();
     let shapes: Vec<_> = rows
         .as_array()
         .unwrap()
@@ -107,6 +107,7 @@ fn an_interrupt_ends_a_duration_with_the_table_so_far() {
     use std::io::{BufRead, BufReader, Read};
     let mut child = infer(["bench", "--duration", "1h", "--every", "0.1s"])
         .stdout(Stdio::piped())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
@@ -135,5 +136,5 @@ fn bad_arguments_are_refused_with_the_reason() {
     refused(&["bench", "--json", "--csv"], &["--json", "--csv"]);
     refused(&["bench", "kernels", "nosuch"], &["nosuch", "t5-scalar"]);
     refused(&["bench", "kernels", "--size", "7b"], &["--size", "2.7b"]);
-    refused(&["bench", "kernels", "--mib", "1"], &["--mib", "64"]);
+    refused(&["bench", "kernels", "--mib", "1"], &["--mib", "32"]);
 }

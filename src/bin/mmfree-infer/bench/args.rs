@@ -114,7 +114,7 @@ pub struct KernelBenchArgs {
     pub repetitions: u32,
 
     /// Memory to read the matrices from, in MiB: more than the caches hold
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=1 << 16), default_value_t = 256)]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=1 << 16), default_value_t = 256)]
     pub mib: u32,
 
     /// Print JSON
