@@ -15,7 +15,7 @@ use clap_complete::Shell;
 #[allow(dead_code)]
 #[path = "../../mmfree-convert/src/args.rs"]
 mod convert;
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 #[path = "../../../src/bin/mmfree-infer/args.rs"]
 mod infer;
 
