@@ -141,7 +141,8 @@ pub fn quantise(
     Ok(RowScale { sum, step: 1.0 / s })
 }
 
-/// The nearest integer, halves away from zero, within -128..=127.
+/// The nearest integer, halves away from zero, of a value within the quantiser's range: that is 127 at most, and two
+/// roundings, so never as much as 127.5.
 #[inline(always)]
 fn round_half_away(v: f32) -> i32 {
     // The largest float below one half: with one half itself, the float below 0.5 would round up to 1.
@@ -149,7 +150,7 @@ fn round_half_away(v: f32) -> i32 {
     let whole = (v + ALMOST_HALF.copysign(v)).trunc();
     // Whole already, so that the sum is exact and its low bits are the integer: unlike a cast, which
     // saturates, this takes two instructions at any width.
-    (whole.clamp(-128.0, 127.0) + ROUND).to_bits().wrapping_sub(ROUND.to_bits()) as i32
+    (whole + ROUND).to_bits().wrapping_sub(ROUND.to_bits()) as i32
 }
 
 /// Integer sums to floats: `out = sum * factor`.

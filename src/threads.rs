@@ -278,13 +278,43 @@ impl Pool {
         chunk: usize,
         task: &(dyn Fn(usize, Columns<'_, T>) + Sync),
     ) {
-        assert!(chunk > 0 && width > 0 && data.len().is_multiple_of(width));
-        let rows = data.len() / width;
-        let data = Shareable(data.as_mut_ptr());
-        self.run(width.div_ceil(chunk), &|i| {
+        self.run_matrices([Matrix { data, width, chunk }], &|_, i, columns| task(i, columns));
+    }
+
+    /// As [`run_columns`](Self::run_columns), but for several matrices in one run: `task(m, i, columns)` for each range
+    /// `i` of each matrix `m`, in that order.
+    ///
+    /// # Panics
+    /// If a matrix is not whole rows, a `chunk` is 0, or a task panics.
+    pub fn run_matrices<T: Send, const N: usize>(
+        &self,
+        matrices: [Matrix<'_, T>; N],
+        task: &(dyn Fn(usize, usize, Columns<'_, T>) + Sync),
+    ) {
+        let parts = matrices.map(|Matrix { data, width, chunk }| {
+            assert!(chunk > 0 && width > 0 && data.len().is_multiple_of(width));
+            let rows = data.len() / width;
+            (Shareable(data.as_mut_ptr()), rows, width, chunk, width.div_ceil(chunk))
+        });
+        let tasks = parts.iter().map(|part| part.4).sum();
+        self.run(tasks, &|task_number| {
+            let (mut m, mut i) = (0, task_number);
+            while i >= parts[m].4 {
+                i -= parts[m].4;
+                m += 1;
+            }
+            let (data, rows, width, chunk, _) = &parts[m];
             let start = i * chunk;
-            let len = chunk.min(width - start);
-            task(i, Columns { data: data.get(), rows, width, start, len, _borrow: PhantomData });
+            let len = (*chunk).min(width - start);
+            let columns = Columns {
+                data: data.get(),
+                rows: *rows,
+                width: *width,
+                start,
+                len,
+                _borrow: PhantomData,
+            };
+            task(m, i, columns);
         });
     }
 }
@@ -321,6 +351,16 @@ impl<T> Shareable<T> {
     fn get(&self) -> *mut T {
         self.0
     }
+}
+
+/// A matrix to be cut into ranges of columns: see [`Pool::run_columns`].
+pub struct Matrix<'a, T> {
+    /// Whole rows.
+    pub data: &'a mut [T],
+    /// Values in a row.
+    pub width: usize,
+    /// Columns in a range.
+    pub chunk: usize,
 }
 
 /// A range of columns of a matrix, one task's own.

@@ -61,14 +61,14 @@ impl ModelFile {
         self.streaming.from.store(end, Ordering::Relaxed);
     }
 
-    /// Tells that the bytes of `matrix` are used from here on, and those of the matrix before no more.
-    pub(crate) fn use_matrix(&self, matrix: &Range<usize>) {
+    /// Tells that the packed matrices in `range` are used from here on, and those before no more.
+    pub(crate) fn use_matrices(&self, range: Range<usize>) {
         let from = self.streaming.from.load(Ordering::Relaxed);
         if from == 0 {
             return;
         }
         let Bytes::Mapped(map) = &self.bytes else { return };
-        let next = if matrix.end > from { matrix.clone() } else { 0..0 };
+        let next = if range.end > from { range.start.max(from)..range.end } else { 0..0 };
         let mut last = self.streaming.last.lock().unwrap_or_else(PoisonError::into_inner);
         if *last == next {
             return;

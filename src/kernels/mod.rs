@@ -12,6 +12,7 @@
 mod aarch64;
 mod float;
 pub mod measure;
+mod prefetch;
 pub mod scalar;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod t5;
@@ -144,6 +145,11 @@ pub trait Kernel: Send + Sync {
         let _ = (cols, q, out);
     }
 
+    /// Whether [`prepare`](Self::prepare) takes less time than fetching what it writes from the cache of another core.
+    fn prepares_fast(&self) -> bool {
+        false
+    }
+
     /// Computes a job whose bounds have all been checked: see [`Job::run`], the only caller.
     ///
     /// `out[b * job.rows() + r]` becomes the sum of batch row `b` and row `r` of the job's strips,
@@ -178,6 +184,8 @@ pub struct Job<'a> {
     matrix: PackedMatrix<'a>,
     strips: Range<usize>,
     input: Input<'a>,
+    next: &'a [u8],
+    aside: &'a [u8],
 }
 
 impl<'a> Job<'a> {
@@ -190,7 +198,13 @@ impl<'a> Job<'a> {
         assert_eq!(input.cols, matrix.cols());
         assert_eq!(input.q.len(), input.batch * stride(input.cols));
         assert_eq!(input.sums.len(), input.batch);
-        Job { matrix, strips, input }
+        Job { matrix, strips, input, next: &[], aside: &[] }
+    }
+
+    /// The same job with what will be read after it, for kernels to ask for ahead of time: `next`, the weights of a job like
+    /// this one, from the first byte on, and `aside`, anything else. No result depends on them.
+    pub fn with_next(self, next: &'a [u8], aside: &'a [u8]) -> Job<'a> {
+        Job { next, aside, ..self }
     }
 
     /// Runs the job: `out[b * self.rows() + r]` becomes the sum of batch row `b` and row `r`.
@@ -216,6 +230,21 @@ impl<'a> Job<'a> {
     /// The strips to compute.
     pub fn strips(&self) -> Range<usize> {
         self.strips.clone()
+    }
+
+    /// The weights that are read next: see [`with_next`](Self::with_next).
+    pub fn next(&self) -> &'a [u8] {
+        self.next
+    }
+
+    /// Asks for a part of what is read next aside from the weights. Kernels call it for each strip or block, with its
+    /// number in their order: a few lines at a time do not keep the weights from coming.
+    #[inline(always)]
+    pub fn fetch_aside(&self, number: usize) {
+        const LINES: usize = 16;
+        for line in number * LINES..(number + 1) * LINES {
+            prefetch::far(self.aside, line * prefetch::LINE);
+        }
     }
 
     /// Rows of those strips, the last strip's padding counted.

@@ -1,6 +1,9 @@
 //! What the `t5` kernels of every architecture share: where a strip's bytes are, and the dot
 //! kernels' order of activations.
 
+use std::ops::Range;
+
+use super::Job;
 use crate::packing::{PackedMatrix, STRIP, t5};
 
 /// Group-quads: four neighbouring groups, 20 columns, whose bytes a dot kernel puts side by side to
@@ -70,6 +73,104 @@ impl<'a> Strip<'a> {
             }
         }
         corrections
+    }
+}
+
+/// The blocks of a job, in the order in which the look-up kernels go through them and in which they
+/// lie in memory: panel by panel, in a panel block by block.
+pub(super) struct Walk<'j, 'a> {
+    job: &'j Job<'a>,
+    layout: t5::Layout,
+}
+
+/// Some strips of a block in a panel.
+#[derive(Clone, Copy)]
+pub(super) struct Block<'a> {
+    /// Strips that are meant.
+    pub strips: usize,
+    /// The first row that is meant, counted from the job's.
+    pub row: usize,
+    /// Strips of the block.
+    width: usize,
+    /// The first strip that is meant, counted from the block's.
+    first: usize,
+    /// The bytes from the block's first on, as far as the walk goes on without a gap.
+    run: &'a [u8],
+    /// What the walk comes to behind the gap.
+    next: &'a [u8],
+}
+
+impl<'a> Block<'a> {
+    /// The bytes of a group: `N` strips, as many as are meant.
+    #[inline(always)]
+    pub(super) fn group<const N: usize>(&self, group: usize) -> &'a [[u8; STRIP]; N] {
+        let from = (group * self.width + self.first) * STRIP;
+        let strips = self.run[from..from + N * STRIP].as_chunks().0;
+        strips.try_into().expect("N strips")
+    }
+
+    /// The bytes of a group and a strip, counted from the first that is meant.
+    #[inline(always)]
+    pub(super) fn strip(&self, group: usize, strip: usize) -> &'a [u8; STRIP] {
+        let from = (group * self.width + self.first + strip) * STRIP;
+        self.run[from..].first_chunk().expect("a strip of bytes")
+    }
+
+    /// Where in the order of the walk the byte stands that comes `distance` bytes behind a group's
+    /// first.
+    #[inline(always)]
+    pub(super) fn ahead(&self, group: usize, distance: usize) -> (&'a [u8], usize) {
+        let at = (group * self.width + self.first) * STRIP + distance;
+        if at < self.run.len() { (self.run, at) } else { (self.next, at - self.run.len()) }
+    }
+}
+
+impl<'j, 'a> Walk<'j, 'a> {
+    pub(super) fn new(job: &'j Job<'a>) -> Walk<'j, 'a> {
+        let matrix = job.matrix();
+        Walk { job, layout: t5::Layout::new(matrix.rows(), matrix.cols()) }
+    }
+
+    /// Panels.
+    pub(super) fn panels(&self) -> usize {
+        self.layout.groups.div_ceil(t5::PANEL)
+    }
+
+    /// The blocks of a panel that the job has strips of.
+    #[inline]
+    pub(super) fn blocks(&self, panel: usize) -> impl Iterator<Item = Block<'a>> {
+        let Range { start, end } = self.job.strips();
+        let bytes = self.job.matrix().bytes();
+        let end_block = end.div_ceil(t5::STRIPS_PER_BLOCK);
+        // Behind the last panel stand the row constants, and from there on it is the next job's.
+        let panel_end = self.offset(panel, end_block);
+        let next = match panel + 1 < self.panels() {
+            true => &bytes[self.offset(panel + 1, start / t5::STRIPS_PER_BLOCK)..],
+            false => self.job.next(),
+        };
+        let first_block = start / t5::STRIPS_PER_BLOCK;
+        (first_block..end_block).map(move |block| {
+            self.job.fetch_aside(panel * (end_block - first_block) + block - first_block);
+            let from = block * t5::STRIPS_PER_BLOCK;
+            let first = start.max(from) - from;
+            let width = self.layout.block_strips(block);
+            Block {
+                strips: (end - from).min(width) - first,
+                row: (from + first - start) * STRIP,
+                width,
+                first,
+                run: &bytes[self.offset(panel, block)..panel_end],
+                next,
+            }
+        })
+    }
+
+    /// Where a block begins, or where the panel ends.
+    #[inline]
+    fn offset(&self, panel: usize, block: usize) -> usize {
+        let strips = (block * t5::STRIPS_PER_BLOCK).min(self.layout.strips);
+        panel * t5::PANEL * self.layout.strips * STRIP
+            + strips * STRIP * self.layout.panel_groups(panel)
     }
 }
 

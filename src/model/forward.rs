@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::linear::{self, Quantised};
+use super::linear::{self, Next, Product, Quantised};
 use super::weights::{Conv, Layer, Linear};
 use super::{Model, Step, Want};
 use crate::error::{Error, Result};
@@ -50,6 +50,8 @@ pub(super) struct Workspace {
     gate: Vec<f32>,
     /// What a half of a layer adds to the stream, `[R, H]`.
     y: Vec<f32>,
+    /// The logits of several rows, `[R, vocabulary]`.
+    logits: Vec<f32>,
     /// A convolution's inputs, the window in front.
     history: Vec<f32>,
     /// Quantised rows, one for each matrix that sees an input of its own.
@@ -60,7 +62,10 @@ pub(super) struct Workspace {
 pub(super) fn forward(model: &Model, ws: &mut Workspace, steps: &mut [Step<'_>]) -> Result<()> {
     let config = model.config();
     for step in &mut *steps {
-        step.logits.clear();
+        // Logits of a last token are written over those of the token before, without clearing that much memory first.
+        if step.want != Want::Last || step.tokens.is_empty() {
+            step.logits.clear();
+        }
         if let Some(states) = &mut step.states {
             states.clear();
             states.resize(step.tokens.len(), step.state.clone());
@@ -85,7 +90,11 @@ pub(super) fn forward(model: &Model, ws: &mut Workspace, steps: &mut [Step<'_>])
         if rows == 0 {
             break;
         }
-        Pass { model, ws, segments, rows }.run(steps)?;
+        let result = Pass { model, ws, segments, rows }.run(steps);
+        if result.is_err() {
+            steps.iter_mut().for_each(|step| step.logits.clear());
+            return result;
+        }
     }
     for step in steps {
         if let Some(states) = &mut step.states {
@@ -176,10 +185,16 @@ impl Pass<'_> {
             },
         )?;
         drop(items);
-        let outputs = [&mut self.ws.i, &mut self.ws.f, &mut self.ws.g];
-        for ((linear, q), out) in layer.ifg.iter().zip(&mut self.ws.q).zip(outputs) {
-            apply(model, linear, q, rows, out);
-        }
+        let [i, f, g] = &layer.ifg;
+        let [qi, qf, qg] = &mut self.ws.q;
+        let outs = [&mut self.ws.i, &mut self.ws.f, &mut self.ws.g];
+        apply(
+            model,
+            rows,
+            [(i, qi), (f, qf), (g, qg)],
+            outs,
+            Next { linear: &layer.o_proj, aside: &[] },
+        );
         if let Some(Conv::Separate(weights)) = &layer.conv {
             let (mut i, mut f) = (std::mem::take(&mut self.ws.i), std::mem::take(&mut self.ws.f));
             self.convolve(n, 0, file.floats_at(&weights[0]), width, &mut i, steps);
@@ -213,7 +228,14 @@ impl Pass<'_> {
             },
         )?;
         drop(items);
-        apply(model, &layer.o_proj, &mut self.ws.q[0], rows, &mut self.ws.y);
+        let factor = (&layer.o_proj, &mut self.ws.q[0]);
+        apply(
+            model,
+            rows,
+            [factor],
+            [&mut self.ws.y],
+            Next { linear: &layer.gate_proj, aside: &[] },
+        );
         Ok(())
     }
 
@@ -321,7 +343,10 @@ impl Pass<'_> {
             },
         )?;
         drop(items);
-        apply(model, &layer.gate_proj, &mut self.ws.q[0], rows, &mut self.ws.gate);
+        let layer_next = model.weights.layers.get(n + 1);
+        let aside = layer_next.map_or(head_norms(model), |layer| layer.norms(file));
+        let factor = (&layer.gate_proj, &mut self.ws.q[0]);
+        apply(model, rows, [factor], [&mut self.ws.gate], Next { linear: &layer.down_proj, aside });
 
         self.ws.u.resize(rows * inner, 0.0);
         let down_norm = layer.down_proj.norm(file);
@@ -345,7 +370,9 @@ impl Pass<'_> {
             },
         )?;
         drop(items);
-        apply(model, &layer.down_proj, &mut self.ws.q[0], rows, &mut self.ws.y);
+        let linear = layer_next.map_or(&model.weights.lm_head, |layer| &layer.ifg[0]);
+        let factor = (&layer.down_proj, &mut self.ws.q[0]);
+        apply(model, rows, [factor], [&mut self.ws.y], Next { linear, aside: &[] });
         for (x, y) in self.ws.x.chunks_exact_mut(hidden).zip(self.ws.y.chunks_exact(hidden)) {
             ops.add(x, y);
         }
@@ -405,17 +432,43 @@ impl Pass<'_> {
             },
         )?;
         drop(items);
-        apply(model, head, &mut self.ws.q[0], rows, &mut self.ws.gate);
+        // The next token begins with the first layer.
+        let next = match model.weights.layers.first() {
+            Some(layer) => Next { linear: &layer.ifg[0], aside: layer.norms(file) },
+            None => Next { linear: head, aside: &[] },
+        };
+        let factor = (head, &mut self.ws.q[0]);
+        if let [segment] = &wanted[..]
+            && steps[segment.step].want == Want::Last
+        {
+            apply(model, rows, [factor], [steps[segment.step].logits], next);
+        } else {
+            apply(model, rows, [factor], [&mut self.ws.logits], next);
+            for segment in &wanted {
+                let step = &mut steps[segment.step];
+                if step.want == Want::Last {
+                    step.logits.clear();
+                }
+                let rows = segment.row * vocab..(segment.row + segment.len) * vocab;
+                step.logits.extend_from_slice(&self.ws.logits[rows]);
+            }
+        }
         for segment in &wanted {
-            let logits = &self.ws.gate[segment.row * vocab..][..segment.len * vocab];
+            let logits = &steps[segment.step].logits;
+            let logits = &logits[logits.len() - segment.len * vocab..];
             if let Some(at) = ops.first_non_finite(logits) {
                 let position = segment.first + (at / vocab) as u64;
                 return Err(Error::NonFinite { place: "the logits".into(), position });
             }
-            steps[segment.step].logits.extend_from_slice(logits);
         }
         Ok(())
     }
+}
+
+/// The norms in front of the head, as bytes of the file.
+fn head_norms(model: &Model) -> &[u8] {
+    let (first, second) = (&model.weights.norm, &model.weights.lm_head.norm);
+    &model.file.bytes()[first.start.min(second.start)..first.end.max(second.end)]
 }
 
 /// Runs `op` on each row's item; the first row in which a value is not finite becomes the error.
@@ -442,9 +495,23 @@ fn each_row<T: Send>(
     }
 }
 
-/// `out = W q`, `[rows, linear.rows]`.
-fn apply(model: &Model, linear: &Linear, q: &mut Quantised, rows: usize, out: &mut Vec<f32>) {
-    out.resize(rows * linear.rows, 0.0);
-    let kernel = model.kernel_for(linear.packing(), rows);
-    linear::apply(linear, &model.file, kernel, model.ops, &model.pool, q, out);
+/// `out = W q`, `[rows, linear.rows]`, for matrices that are multiplied with together; `next` comes after them.
+fn apply<const N: usize>(
+    model: &Model,
+    rows: usize,
+    factors: [(&Linear, &mut Quantised); N],
+    outs: [&mut Vec<f32>; N],
+    next: Next<'_>,
+) {
+    let mut widths = factors.each_ref().map(|(linear, _)| linear.rows).into_iter();
+    let products = factors.map(|(linear, x)| Product {
+        linear,
+        kernel: model.kernel_for(linear.packing(), rows),
+        x,
+    });
+    let outs = outs.map(|out| {
+        out.resize(rows * widths.next().expect("a width for each"), 0.0);
+        out.as_mut_slice()
+    });
+    linear::apply(&model.file, model.ops, &model.pool, products, outs, next);
 }

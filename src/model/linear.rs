@@ -6,8 +6,8 @@ use super::weights::Linear;
 use crate::format::ModelFile;
 use crate::kernels::{FloatOps, Input, Job, Kernel, stride};
 use crate::ops::{self, NonFinite, RowScale};
-use crate::packing::STRIP;
-use crate::threads::Pool;
+use crate::packing::{PackedMatrix, STRIP};
+use crate::threads::{Matrix, Pool};
 
 /// A cache line; a `Vec` of them is a buffer that kernels may load from without crossing one.
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -21,7 +21,9 @@ struct AlignedBytes(Vec<Line>);
 impl AlignedBytes {
     /// `len` bytes, a multiple of 64, of whatever was there before.
     fn get(&mut self, len: usize) -> &mut [u8] {
-        self.0.resize(len.div_ceil(64), Line([0; 64]));
+        // Never shorter: growing again would mean clearing again.
+        let lines = len.div_ceil(64).max(self.0.len());
+        self.0.resize(lines, Line([0; 64]));
         &mut bytemuck::cast_slice_mut(&mut self.0)[..len]
     }
 
@@ -81,66 +83,149 @@ impl Quantised {
             .map(move |((q, sum), step)| QuantisedRow { ops, q, sum, step })
     }
 
-    /// Makes what the kernel wants to look up.
-    fn prepare(&mut self, kernel: &dyn Kernel, pool: &Pool) {
-        let len = kernel.prepared_len(self.cols);
-        if len == 0 {
-            return;
-        }
-        let (cols, stride) = (self.cols, stride(self.cols));
+    /// What the kernel has to prepare: rows of activations, and where what it looks up goes.
+    fn unprepared(&mut self, kernel: &dyn Kernel) -> impl Iterator<Item = (&[i8], &mut [u8])> {
+        let (len, stride) = (kernel.prepared_len(self.cols), stride(self.cols));
         let q: &[i8] = bytemuck::cast_slice(self.q.bytes(self.batch * stride));
         let prepared = self.prepared.get(self.batch * len);
-        let mut rows: Vec<(&[i8], &mut [u8])> =
-            q.chunks_exact(stride).zip(prepared.chunks_exact_mut(len)).collect();
-        pool.run_each(&mut rows, &|_, (q, out)| kernel.prepare(cols, q, out));
+        q.chunks_exact(stride).zip(prepared.chunks_exact_mut(len.max(1)))
     }
 
-    fn input(&self, kernel: &dyn Kernel) -> Input<'_> {
+    /// The kernel's input, of which `prepared_len` bytes have been prepared.
+    fn input(&self, prepared_len: usize) -> Input<'_> {
         Input {
             batch: self.batch,
             cols: self.cols,
             q: bytemuck::cast_slice(self.q.bytes(self.batch * stride(self.cols))),
             sums: &self.sums,
-            prepared: self.prepared.bytes(self.batch * kernel.prepared_len(self.cols)),
+            prepared: self.prepared.bytes(prepared_len),
         }
     }
 }
 
-/// `out[b] = W x[b]` for every quantised row `b`: `out` is `[batch, rows]`.
-pub(super) fn apply(
-    linear: &Linear,
+/// A matrix, the rows that it is to be multiplied with, and what does it.
+pub(super) struct Product<'a> {
+    pub linear: &'a Linear,
+    pub kernel: &'a dyn Kernel,
+    pub x: &'a mut Quantised,
+}
+
+/// What is read after a product, to be asked for ahead of time.
+#[derive(Clone, Copy)]
+pub(super) struct Next<'a> {
+    /// The matrix that is multiplied with next.
+    pub linear: &'a Linear,
+    /// Anything else.
+    pub aside: &'a [u8],
+}
+
+/// Makes products of one batch, all in one run of the pool: `out[b] = W x[b]` for every quantised row `b`, with `out`
+/// `[batch, rows]`.
+pub(super) fn apply<const N: usize>(
     file: &ModelFile,
-    kernel: &dyn Kernel,
     ops: &dyn FloatOps,
     pool: &Pool,
-    x: &mut Quantised,
-    out: &mut [f32],
+    mut products: [Product<'_>; N],
+    outs: [&mut [f32]; N],
+    next: Next<'_>,
 ) {
     thread_local! {
-        /// The sums of a task's strips, before they become floats.
-        static SUMS: RefCell<Vec<i32>> = const { RefCell::new(Vec::new()) };
+        static SCRATCH: RefCell<Scratch> = RefCell::default();
     }
-    x.prepare(kernel, pool);
-    let x = &*x;
-    let matrix = linear.matrix(file);
-    let strips = strips_per_task(matrix.strips(), pool.threads());
-    pool.run_columns(out, linear.rows, strips * STRIP, &|task, mut columns| {
+    let spans = || products.iter().map(|p| p.linear.span());
+    let first = spans().map(|span| span.start).min().unwrap_or(0);
+    file.use_matrices(first..spans().map(|span| span.end).max().unwrap_or(0));
+    let batch = products[0].x.batch;
+    // A single row's tables are made by each thread for itself where that takes less time than fetching them from the
+    // cache of another core.
+    let for_itself = |kernel: &dyn Kernel| batch == 1 && kernel.prepares_fast();
+    let mut rows: Vec<_> = products
+        .iter_mut()
+        .filter(|p| !for_itself(p.kernel))
+        .flat_map(|p| p.x.unprepared(p.kernel).map(|row| (p.kernel, p.linear.cols, row)))
+        .collect();
+    pool.run_each(&mut rows, &|_, (kernel, cols, (q, out))| kernel.prepare(*cols, q, out));
+    drop(rows);
+    let strips = |linear: &Linear| strips_per_task(&linear.matrix(file), pool.threads(), batch);
+    // Where the task of the same number will begin to read, once this product is made.
+    let start_of = |linear: &Linear, task: usize| {
+        let matrix = linear.matrix(file);
+        matrix.bytes_from((task * strips(linear)).min(matrix.strips() - 1))
+    };
+    let inputs = products.map(|Product { linear, kernel, x }| {
+        let x = &*x;
+        let prepared = if for_itself(kernel) { 0 } else { batch * kernel.prepared_len(x.cols) };
+        (linear, kernel, x.input(prepared), x.steps.as_slice())
+    });
+    let mut m = 0;
+    let outs = outs.map(|data| {
+        let linear = inputs[m].0;
+        m += 1;
+        Matrix { data, width: linear.rows, chunk: strips(linear) * STRIP }
+    });
+    pool.run_matrices(outs, &|m, task, mut columns| {
+        let (linear, kernel, input, steps) = inputs[m];
+        let (matrix, strips) = (linear.matrix(file), strips(linear));
         let first = task * strips;
         let last = (first + strips).min(matrix.strips());
-        let job = Job::new(matrix, first..last, x.input(kernel));
-        SUMS.with_borrow_mut(|sums| {
-            sums.resize(x.batch * job.rows(), 0);
+        let linear_next = inputs.get(m + 1).map_or(next.linear, |(linear, ..)| linear);
+        // The last product's tasks share the rest.
+        let tasks = matrix.strips().div_ceil(strips);
+        let aside = if m + 1 == N { share(next.aside, task, tasks) } else { &[] };
+        SCRATCH.with_borrow_mut(|Scratch { sums, prepared }| {
+            let mut input = Input { ..input };
+            if for_itself(kernel) {
+                let prepared = prepared.get(kernel.prepared_len(input.cols));
+                kernel.prepare(input.cols, input.q, prepared);
+                input.prepared = prepared;
+            }
+            let job = Job::new(matrix, first..last, input);
+            let job = job.with_next(start_of(linear_next, task), aside);
+            let sums = grown(sums, batch * job.rows());
             job.run(kernel, sums);
             for (b, sums) in sums.chunks_exact(job.rows()).enumerate() {
                 // A last strip's padding rows fall off the end.
-                ops.dequantise(sums, x.steps[b] * linear.scale, columns.row(b));
+                ops.dequantise(sums, steps[b] * linear.scale, columns.row(b));
             }
         });
     });
 }
 
-/// Strips in a task: some tasks for each thread, so that a late one costs little; a multiple of 4, the block of the
-/// t5 packing; at most 16, so that a batch's sums stay in the cache.
-fn strips_per_task(strips: usize, threads: usize) -> usize {
-    strips.div_ceil(threads * 4).next_multiple_of(4).min(16)
+/// The first `len` of a buffer's values, whatever they are; the buffer grows, but is never cut, since growing again would
+/// mean clearing again.
+fn grown(buffer: &mut Vec<i32>, len: usize) -> &mut [i32] {
+    if buffer.len() < len {
+        buffer.resize(len, 0);
+    }
+    &mut buffer[..len]
+}
+
+/// What a thread needs while it works at a task.
+#[derive(Default)]
+struct Scratch {
+    /// The sums of the task's strips, before they become floats.
+    sums: Vec<i32>,
+    /// The kernel's prepared input, where each thread makes its own.
+    prepared: AlignedBytes,
+}
+
+/// One of some shares that bytes are cut into.
+fn share(bytes: &[u8], which: usize, shares: usize) -> &[u8] {
+    let len = bytes.len().div_ceil(shares);
+    &bytes[(which * len).min(bytes.len())..((which + 1) * len).min(bytes.len())]
+}
+
+/// Strips in a task. For one row of activations there is a task for each thread, so that each reads long runs of weights;
+/// for a batch some more, so that a late one costs little, and at most 16 strips, so that the sums stay in the cache.
+fn strips_per_task(matrix: &PackedMatrix<'_>, threads: usize, batch: usize) -> usize {
+    let block = matrix.packing().strips_per_block();
+    if batch > 1 {
+        return matrix.strips().div_ceil(threads * 4).min(16).next_multiple_of(block);
+    }
+    // Whole blocks, or parts of blocks where the threads would else be too unlike.
+    let share = matrix.strips().div_ceil(threads);
+    let parts = [block, block.div_ceil(2), block.div_ceil(4)];
+    let even = |strips: usize| strips - share <= share / 16;
+    let share = parts.map(|part| share.next_multiple_of(part));
+    share.into_iter().find(|&strips| even(strips)).unwrap_or(share[2])
 }

@@ -34,9 +34,13 @@ impl Linear {
         self.packing
     }
 
-    /// The packed trits, `[rows, cols]`, to be used until those of another matrix are asked for.
+    /// Where the packed trits lie in the file.
+    pub fn span(&self) -> &Span {
+        &self.data
+    }
+
+    /// The packed trits, `[rows, cols]`.
     pub fn matrix<'a>(&self, file: &'a ModelFile) -> PackedMatrix<'a> {
-        file.use_matrix(&self.data);
         PackedMatrix::new(self.packing, self.rows, self.cols, &file.bytes()[self.data.clone()])
             .expect("the span was this matrix's when the file was opened")
     }
@@ -69,6 +73,17 @@ pub(crate) struct Layer {
     pub gate_proj: Linear,
     /// `[hidden, intermediate]`.
     pub down_proj: Linear,
+}
+
+impl Layer {
+    /// The norms that the layer begins with to those that it ends with: next to each other in the file, read in order.
+    pub fn norms<'a>(&self, file: &'a ModelFile) -> &'a [u8] {
+        let linears = self.ifg.iter().chain([&self.o_proj, &self.gate_proj, &self.down_proj]);
+        let norms = [&self.attn_norm, &self.g_norm, &self.mlp_norm];
+        let spans = linears.map(|linear| &linear.norm).chain(norms);
+        let start = spans.clone().map(|span| span.start).min().unwrap_or(0);
+        &file.bytes()[start..spans.map(|span| span.end).max().unwrap_or(0)]
+    }
 }
 
 /// All weights but the embedding, which the file gives by row.

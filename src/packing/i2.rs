@@ -26,6 +26,11 @@ pub(super) fn packed_len(rows: usize, cols: usize) -> Option<usize> {
     rows.div_ceil(STRIP).checked_mul(cols.div_ceil(GROUP))?.checked_mul(GROUP_BYTES)
 }
 
+/// Offset of the first byte of a strip.
+pub(super) fn strip_offset(cols: usize, strip: usize) -> usize {
+    strip * cols.div_ceil(GROUP) * GROUP_BYTES
+}
+
 pub(super) fn pack(
     cols: usize,
     first_strip: usize,

@@ -163,6 +163,19 @@ impl<'a> PackedMatrix<'a> {
         self.bytes
     }
 
+    /// The packed bytes from the first of a strip on: about where a kernel that is given the strip begins to read.
+    ///
+    /// # Panics
+    /// If `strip` is out of range.
+    pub fn bytes_from(&self, strip: usize) -> &'a [u8] {
+        assert!(strip < self.strips(), "strip {strip} of {}", self.strips());
+        let offset = match self.packing {
+            Packing::I2 => i2::strip_offset(self.cols, strip),
+            Packing::T5 => t5::Layout::new(self.rows, self.cols).group_offset(strip, 0),
+        };
+        &self.bytes[offset..]
+    }
+
     /// Unpacks one row to `out`, `cols` values. A valid file gives -1, 0 and 1 only; an invalid code
     /// gives what every kernel makes of it where a trit can hold it (see each packing), so this is
     /// no validity check: use [`PackedMatrix::first_invalid`].

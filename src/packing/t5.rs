@@ -11,7 +11,7 @@
 //! give the same integer in every kernel.
 //!
 //! Groups come in panels of [`PANEL`] = 50 (250 columns), so that the tables of a panel stay in the
-//! L1 cache; the last panel is as short as it is. Strips come in blocks of [`STRIPS_PER_BLOCK`] = 4 (256 rows);
+//! L1 cache; the last panel is as short as it is. Strips come in blocks of [`STRIPS_PER_BLOCK`] = 8 (512 rows);
 //! the last block has the strips that are left. The tensor is panel after panel; in a panel, block after
 //! block; in a block, group after group; in a group, the bytes of the block's rows. Behind the last panel stand
 //! the row constants, a little-endian u16 for each row of the padded strips.
@@ -25,7 +25,7 @@ pub const GROUP: usize = 5;
 pub const PANEL: usize = 50;
 
 /// Strips in a block.
-pub const STRIPS_PER_BLOCK: usize = 4;
+pub const STRIPS_PER_BLOCK: usize = 8;
 
 /// Entries of the half table that a byte can index.
 pub const TABLE: usize = 128;

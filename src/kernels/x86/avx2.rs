@@ -69,16 +69,6 @@ pub(super) fn broadcast(quad: &Quad) -> __m256i {
     _mm256_set1_epi32(i32::from_ne_bytes(quad.map(|q| q as u8)))
 }
 
-/// Asks for the cache line at `bytes[at]` ahead of its use, if there is one.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) fn prefetch(bytes: &[u8], at: usize) {
-    if at < bytes.len() {
-        // SAFETY: the address is inside the slice; a prefetch has no effect but on the caches.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().add(at).cast()) }
-    }
-}
-
 /// Adds to `out` the dot products of the tile's rows with each of `rows` rows of activations: row
 /// `t` is `q(t)`, as many quads as the tile has, and its 64 sums start at `out[t * out_stride]`.
 #[target_feature(enable = "avx2")]

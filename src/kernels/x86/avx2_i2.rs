@@ -2,9 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use super::avx2::{Avx2, QUAD_BYTES, Quad, TILE_QUADS, Tile, broadcast, dot_tile, load, prefetch};
+use super::avx2::{Avx2, QUAD_BYTES, Quad, TILE_QUADS, Tile, broadcast, dot_tile, load};
 use super::avx2::{add_to, store};
-use crate::kernels::{Family, Isa, Job, Kernel, stride};
+use crate::kernels::{Family, Isa, Job, Kernel, prefetch, stride};
 use crate::packing::{Packing, STRIP, i2};
 
 /// Groups between two widenings of the int16 lanes: four quads each.
@@ -45,6 +45,7 @@ fn compute(job: &Job<'_>, out: &mut [i32]) {
     let (rows, q_stride) = (job.rows(), stride(input.cols));
     let weights = job.matrix().bytes();
     for (s, strip) in job.strips().enumerate() {
+        job.fetch_aside(s);
         // A code is the trit plus one, so the sum of all activations is taken off.
         for (out, sum) in out.chunks_exact_mut(rows).zip(input.sums) {
             out[s * STRIP..][..STRIP].fill(-sum);
@@ -73,7 +74,7 @@ fn one_row(groups: &[[u8; i2::GROUP_BYTES]], q: &[i8], ahead: &[u8], out: &mut [
         for (j, (codes, q)) in groups.iter().zip(q).enumerate() {
             let at = (i * GROUPS + j) * i2::GROUP_BYTES + AHEAD;
             for line in 0..4 {
-                prefetch(ahead, at + 64 * line);
+                prefetch::near(ahead, at + 64 * line);
             }
             let quads = q.as_chunks::<4>().0;
             let [q0, q1, q2, q3] = [0, 1, 2, 3].map(|s| broadcast(&quads[s]));

@@ -3,10 +3,10 @@
 
 use std::arch::x86_64::*;
 
-use super::avx2::{Avx2, Tile, add_to, dot_tile, load, prefetch, store};
-use crate::kernels::t5::{QUAD_COLS, Strip, group_of, prepare_quads, quads_len};
+use super::avx2::{Avx2, Tile, add_to, dot_tile, load, store};
+use crate::kernels::t5::{Block, QUAD_COLS, Strip, Walk, group_of, prepare_quads, quads_len};
 use crate::kernels::t5_split::{HIGH, HIGH_NIBBLE, LOW, LOW_NIBBLE, SIGNS, TABLES};
-use crate::kernels::{Family, Isa, Job, Kernel};
+use crate::kernels::{Family, Isa, Job, Kernel, prefetch};
 use crate::packing::{Packing, STRIP, t5};
 
 /// Groups that stay in registers before the int16 sums go back to memory.
@@ -16,7 +16,7 @@ const RUN: usize = 10;
 const TILE_GROUP_QUADS: usize = 8;
 
 /// How far ahead of the loads the weights are asked for.
-const AHEAD: usize = 2560;
+const AHEAD: usize = 8192;
 
 /// A table for both halves of a register.
 #[inline]
@@ -107,6 +107,7 @@ type Lanes = [[__m256i; 2]; 2];
 fn add(job: &Job<'_>, out: &mut [i32]) {
     let (matrix, input, rows) = (job.matrix(), job.input(), job.rows());
     let layout = t5::Layout::new(matrix.rows(), matrix.cols());
+    let walk = Walk::new(job);
     let table_len = layout.groups * TABLES;
     for (s, strip) in job.strips().enumerate() {
         let constants = Strip::new(matrix, strip).constants();
@@ -115,57 +116,42 @@ fn add(job: &Job<'_>, out: &mut [i32]) {
         }
     }
     // Panel by panel, so that its tables stay in the cache.
-    for panel in 0..layout.groups.div_ceil(t5::PANEL) {
+    for panel in 0..walk.panels() {
         let groups = layout.panel_groups(panel);
         for b in 0..input.batch {
             let tables = &input.prepared[b * table_len + panel * t5::PANEL * TABLES..];
             let tables = tables[..groups * TABLES].as_chunks().0;
             let out = &mut out[b * rows..][..rows];
-            let mut strip = job.strips().start;
-            while strip < job.strips().end {
-                let (block, first) = (strip / t5::STRIPS_PER_BLOCK, strip % t5::STRIPS_PER_BLOCK);
-                let width = layout.block_strips(block);
-                let last = width.min(first + job.strips().end - strip);
-                let bytes = &matrix.bytes()[layout.block_offset(panel, block)..];
-                let out = &mut out[(strip - job.strips().start) * STRIP..];
-                add_block(bytes, groups, width, first..last, tables, out);
-                strip += last - first;
+            for block in walk.blocks(panel) {
+                add_block(&block, tables, &mut out[block.row..]);
             }
         }
     }
 }
 
-/// Some strips of a block of a panel. `bytes` starts with the block.
+/// Some strips of a block of a panel.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add_block(
-    bytes: &[u8],
-    groups: usize,
-    width: usize,
-    strips: std::ops::Range<usize>,
-    tables: &[[u8; TABLES]],
-    out: &mut [i32],
-) {
+fn add_block(block: &Block<'_>, tables: &[[u8; TABLES]], out: &mut [i32]) {
     const { assert!(t5::PANEL * 636 <= i16::MAX as usize, "an int16 lane holds a panel") };
-    let block = bytes[..groups * width * STRIP].as_chunks::<STRIP>().0;
-    let mut sums: [Lanes; t5::STRIPS_PER_BLOCK] = [[[_mm256_setzero_si256(); 2]; 2]; 4];
+    assert!(tables.len() <= t5::PANEL);
+    let mut sums: [Lanes; t5::STRIPS_PER_BLOCK] =
+        [[[_mm256_setzero_si256(); 2]; 2]; t5::STRIPS_PER_BLOCK];
+    let sums = &mut sums[..block.strips];
     // A few groups of one strip, then of the next: the weights are read as good as in their order.
-    for (i, (tables, block)) in tables.chunks(RUN).zip(block.chunks(RUN * width)).enumerate() {
-        for s in strips.clone() {
-            for line in 0..RUN {
-                prefetch(
-                    bytes,
-                    (i * RUN * width + (s - strips.start) * RUN + line) * STRIP + AHEAD,
-                );
+    for (i, tables) in tables.chunks(RUN).enumerate() {
+        for (s, sums) in sums.iter_mut().enumerate() {
+            let mut acc = *sums;
+            for (g, table) in tables.iter().enumerate() {
+                let group = i * RUN + g;
+                let (ahead, at) = block.ahead(group, AHEAD);
+                prefetch::near(ahead, at + s * STRIP);
+                add_group(table, block.strip(group, s), &mut acc);
             }
-            let mut acc = sums[s];
-            for (tables, rows) in tables.iter().zip(block.chunks_exact(width)) {
-                add_group(tables, &rows[s], &mut acc);
-            }
-            sums[s] = acc;
+            *sums = acc;
         }
     }
-    for (sums, out) in sums[strips].iter().zip(out.as_chunks_mut::<STRIP>().0) {
+    for (sums, out) in sums.iter().zip(out.as_chunks_mut::<STRIP>().0) {
         widen(sums, out);
     }
 }

@@ -57,13 +57,3 @@ pub(super) fn store_sums(sums: &mut [i32; 16], value: __m512i) {
 pub(super) fn broadcast(quad: &[i8; 4]) -> __m512i {
     _mm512_set1_epi32(i32::from_ne_bytes(quad.map(|q| q as u8)))
 }
-
-/// Asks for the cache line at `bytes[at]` ahead of its use, if there is one.
-#[inline]
-pub(super) fn prefetch(bytes: &[u8], at: usize) {
-    if at < bytes.len() {
-        // SAFETY: the address is inside the slice; a prefetch has no effect but on the caches, and
-        // every x86-64 has it.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().add(at).cast()) }
-    }
-}

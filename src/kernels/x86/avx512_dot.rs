@@ -4,9 +4,9 @@
 
 use std::arch::x86_64::*;
 
-use super::avx512::{Avx512, broadcast, load, prefetch, store_sums};
+use super::avx512::{Avx512, broadcast, load, store_sums};
 use crate::kernels::t5::{QUAD_COLS, Strip, prepare_quads, quads_len};
-use crate::kernels::{Family, Isa, Job, Kernel, stride};
+use crate::kernels::{Family, Isa, Job, Kernel, prefetch, stride};
 use crate::packing::{Packing, STRIP, i2, t5};
 
 /// How far ahead of the loads the weights are asked for.
@@ -73,6 +73,7 @@ fn i2_dot(job: &Job<'_>, out: &mut [i32]) {
     let q_stride = stride(input.cols);
     let q = |b: usize| input.q[b * q_stride..][..q_stride].as_chunks::<{ i2::GROUP }>().0;
     for (s, strip) in job.strips().enumerate() {
+        job.fetch_aside(s);
         let ahead = &job.matrix().bytes()[strip * strip_bytes..];
         let groups = ahead[..strip_bytes].as_chunks().0;
         in_runs!(input.batch, 6, |b, T| {
@@ -105,7 +106,7 @@ fn i2_rows<const T: usize>(
     for (g, codes) in groups.iter().enumerate() {
         if T == 1 {
             for line in 0..4 {
-                prefetch(ahead, g * i2::GROUP_BYTES + 64 * line + AHEAD);
+                prefetch::near(ahead, g * i2::GROUP_BYTES + 64 * line + AHEAD);
             }
         }
         let codes = codes.as_chunks::<64>().0;

@@ -3,8 +3,8 @@
 
 use std::arch::x86_64::*;
 
-use super::avx512::{Avx512, load, load_sums, prefetch, store, store_sums};
-use crate::kernels::{Family, Isa, Job, Kernel, stride};
+use super::avx512::{Avx512, load, load_sums, store, store_sums};
+use crate::kernels::{Family, Isa, Job, Kernel, prefetch, stride};
 use crate::packing::{Packing, STRIP, i2};
 
 /// Bytes of the tables of a group: for the low nibbles the low bytes of 64 int16 sums and the high
@@ -46,6 +46,10 @@ impl Kernel for I2Avx512Add {
     fn prepare(&self, _cols: usize, q: &[i8], out: &mut [u8]) {
         // SAFETY: `self` holds the proof that the CPU has the instructions.
         unsafe { prepare(q, out) }
+    }
+
+    fn prepares_fast(&self) -> bool {
+        true
     }
 
     fn compute(&self, job: &Job<'_>, out: &mut [i32]) {
@@ -103,6 +107,7 @@ fn compute(job: &Job<'_>, out: &mut [i32]) {
     let groups = input.cols.div_ceil(i2::GROUP);
     debug_assert!(groups * i2::GROUP <= stride(input.cols));
     for (s, strip) in job.strips().enumerate() {
+        job.fetch_aside(s);
         let ahead = &job.matrix().bytes()[strip * groups * i2::GROUP_BYTES..];
         let bytes = ahead[..groups * i2::GROUP_BYTES].as_chunks().0;
         for b in 0..input.batch {
@@ -137,7 +142,7 @@ fn add_groups(
         let quarters = tables.as_chunks::<64>().0;
         let [low0, low1, high0, high1] = [0, 1, 2, 3].map(|i| load(&quarters[i]));
         for (r, (acc, codes)) in acc.iter_mut().zip(codes.as_chunks::<64>().0).enumerate() {
-            prefetch(ahead, g * i2::GROUP_BYTES + 64 * r + AHEAD);
+            prefetch::near(ahead, g * i2::GROUP_BYTES + 64 * r + AHEAD);
             let x = load(codes);
             let low = _mm512_ternarylogic_epi32::<AND_OR>(x, nibble, place);
             let high =

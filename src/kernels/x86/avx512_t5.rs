@@ -2,18 +2,17 @@
 //! 128 entries of a group's table.
 
 use std::arch::x86_64::*;
-use std::ops::Range;
 
-use super::avx512::{Avx512, load, load_sums, prefetch, store, store_sums};
-use crate::kernels::t5::Strip;
-use crate::kernels::{Family, Isa, Job, Kernel};
+use super::avx512::{Avx512, load, load_sums, store, store_sums};
+use crate::kernels::t5::{Block, Strip, Walk};
+use crate::kernels::{Family, Isa, Job, Kernel, prefetch};
 use crate::packing::{Packing, STRIP, t5};
 
 /// Bytes of the table of a group: the low bytes of 128 int16 sums, then the high bytes.
 const TABLE_BYTES: usize = 2 * t5::TABLE;
 
 /// How far ahead of the loads the weights are asked for.
-const AHEAD: usize = 4096;
+const AHEAD: usize = 8192;
 
 pub(super) struct T5Avx512Add(pub(super) Avx512);
 
@@ -41,6 +40,10 @@ impl Kernel for T5Avx512Add {
     fn prepare(&self, _cols: usize, q: &[i8], out: &mut [u8]) {
         // SAFETY: `self` holds the proof that the CPU has the instructions.
         unsafe { prepare(q, out) }
+    }
+
+    fn prepares_fast(&self) -> bool {
+        true
     }
 
     fn compute(&self, job: &Job<'_>, out: &mut [i32]) {
@@ -154,6 +157,7 @@ fn prepare(q: &[i8], out: &mut [u8]) {
 fn compute(job: &Job<'_>, out: &mut [i32]) {
     let (matrix, input, rows) = (job.matrix(), job.input(), job.rows());
     let layout = t5::Layout::new(matrix.rows(), matrix.cols());
+    let walk = Walk::new(job);
     let table_len = layout.groups * TABLE_BYTES;
     for (s, strip) in job.strips().enumerate() {
         let constants = Strip::new(matrix, strip).constants();
@@ -161,29 +165,25 @@ fn compute(job: &Job<'_>, out: &mut [i32]) {
             out[s * STRIP..][..STRIP].copy_from_slice(&constants);
         }
     }
-    // Panel by panel, so that its tables (12.8 KB) stay in the L1 cache and the weights are one
-    // stream.
-    for panel in 0..layout.groups.div_ceil(t5::PANEL) {
+    // Panel by panel, so that its tables (12.8 KB) stay in the L1 cache.
+    for panel in 0..walk.panels() {
         let groups = layout.panel_groups(panel);
         for b in 0..input.batch {
             let tables = &input.prepared[b * table_len + panel * t5::PANEL * TABLE_BYTES..];
             let tables = tables[..groups * TABLE_BYTES].as_chunks().0;
             let out = &mut out[b * rows..][..rows];
-            let mut strip = job.strips().start;
-            while strip < job.strips().end {
-                let (block, first) = (strip / t5::STRIPS_PER_BLOCK, strip % t5::STRIPS_PER_BLOCK);
-                let width = layout.block_strips(block);
-                let last = width.min(first + job.strips().end - strip);
-                let bytes = &matrix.bytes()[layout.block_offset(panel, block)..];
-                let out =
-                    &mut out[(strip - job.strips().start) * STRIP..][..(last - first) * STRIP];
-                match last - first {
-                    1 => add_strips::<1>(bytes, width, first..last, tables, out),
-                    2 => add_strips::<2>(bytes, width, first..last, tables, out),
-                    3 => add_strips::<3>(bytes, width, first..last, tables, out),
-                    _ => add_strips::<4>(bytes, width, first..last, tables, out),
+            for block in walk.blocks(panel) {
+                let out = &mut out[block.row..];
+                match block.strips {
+                    1 => add_strips::<1>(&block, tables, out),
+                    2 => add_strips::<2>(&block, tables, out),
+                    3 => add_strips::<3>(&block, tables, out),
+                    4 => add_strips::<4>(&block, tables, out),
+                    5 => add_strips::<5>(&block, tables, out),
+                    6 => add_strips::<6>(&block, tables, out),
+                    7 => add_strips::<7>(&block, tables, out),
+                    _ => add_strips::<{ t5::STRIPS_PER_BLOCK }>(&block, tables, out),
                 }
-                strip += last - first;
             }
         }
     }
@@ -192,30 +192,24 @@ fn compute(job: &Job<'_>, out: &mut [i32]) {
 /// !(a ^ b) of `vpternlog`'s first two operands.
 const XNOR: i32 = 0b1100_0011;
 
-/// `N` strips, `strips`, of a block of `width` strips in a panel. `bytes` starts with the block.
+/// `N` strips of a block of a panel. The sixteen sums of a whole block and a group's table are what
+/// fits in registers; every table that is loaded costs a part of the bandwidth, so it serves as many
+/// strips as can be.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
-fn add_strips<const N: usize>(
-    bytes: &[u8],
-    width: usize,
-    strips: Range<usize>,
-    tables: &[[u8; TABLE_BYTES]],
-    out: &mut [i32],
-) {
+fn add_strips<const N: usize>(block: &Block<'_>, tables: &[[u8; TABLE_BYTES]], out: &mut [i32]) {
     // An entry is a sum of five activations of at most 127 in magnitude, one more where it is
     // negated by `!x`.
     const { assert!(t5::PANEL * (t5::GROUP * 127 + 1) <= i16::MAX as usize) };
-    assert!(tables.len() <= t5::PANEL && strips.len() == N);
+    assert!(tables.len() <= t5::PANEL);
     let ones = _mm512_set1_epi8(-1);
     let mut acc = [[_mm512_setzero_si512(); 2]; N];
-    let groups = bytes[..tables.len() * width * STRIP].chunks_exact(width * STRIP);
-    for (g, (table, group)) in tables.iter().zip(groups).enumerate() {
+    for (g, table) in tables.iter().enumerate() {
         let quarters = table.as_chunks::<64>().0;
         let [low0, low1, high0, high1] = [0, 1, 2, 3].map(|i| load(&quarters[i]));
-        let rows: &[[u8; STRIP]; N] =
-            group.as_chunks::<STRIP>().0[strips.clone()].try_into().expect("N strips");
-        for (s, (acc, rows)) in acc.iter_mut().zip(rows).enumerate() {
-            prefetch(bytes, (g * width + strips.start + s) * STRIP + AHEAD);
+        let (ahead, at) = block.ahead(g, AHEAD);
+        for (s, (acc, rows)) in acc.iter_mut().zip(block.group::<N>(g)).enumerate() {
+            prefetch::near(ahead, at + s * STRIP);
             let x = load(rows);
             let low = _mm512_permutex2var_epi8(low0, x, low1);
             let high = _mm512_permutex2var_epi8(high0, x, high1);

@@ -119,8 +119,8 @@ fn the_bytes_are_the_same_on_every_machine() {
     let expected = [
         "f460054ecaedc313e6f13e5b07206e4055c4e6e6b49267bca14518e77edb0f2d",
         "27e03829ce510d295d000431109acd3ae6219d86ff8c7b1b85fc4ea8ea20d95a",
-        "c2047de54f04ef1db79d898a72833d9a220a6c7e1417a010e5a8471a4b1716e3",
-        "9dfcfc0d8d7dede8a82126216fbe34eb2526a8553620722e5f2abb61632c78c2",
+        "499e3c58b2dceaff464ced89233984b44fda5a31b8514002efab879d123570f6",
+        "273db59446becef677d6c1e22e75677e821819019fa86f42ad0af5869ade6567",
     ];
     assert_eq!(digests, expected);
 }
