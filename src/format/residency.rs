@@ -94,14 +94,14 @@ impl ModelFile {
             let why = match locked_memory_limit() {
                 // As `ulimit` counts, with room for a page at each end.
                 Some(limit) if limit < len => format!(
-                    "the limit on locked memory (RLIMIT_MEMLOCK) is {} kB; it must be {} kB, as by `ulimit -l {1}` \
+                    "the limit on locked memory (RLIMIT_MEMLOCK) is {} KiB; it must be {} KiB, as by `ulimit -l {1}` \
                      or LimitMEMLOCK={1}K in a systemd unit",
                     limit / 1024,
                     len.div_ceil(1024) + 128,
                 ),
                 _ => IoReason(&error).to_string(),
             };
-            let reason = format!("{name}, {} kB, cannot be locked: {why}", len.div_ceil(1024));
+            let reason = format!("{name}, {} KiB, cannot be locked: {why}", len.div_ceil(1024));
             Error::Option { name: "mlock", reason }
         })
     }
