@@ -24,7 +24,7 @@ fn text(path: &Path) -> String {
 fn the_same_seed_gives_the_same_text_on_every_machine() {
     let args = ["Once upon a time", "--seed", "3", "-n", "12", "--quiet"];
     let expected = run(args).text();
-    assert_eq!(expected, " the fairies began to sing, and said, 'O");
+    assert_eq!(expected, " there appeared a king who had a daughter who had four eld");
     for more in [["-t", "1"], ["-t", "3"], ["--isa", "scalar"]] {
         assert_eq!(run(args.iter().chain(&more)).text(), expected, "{more:?}");
     }
@@ -96,12 +96,12 @@ fn stdout_has_the_text_and_nothing_else() {
 fn text_ends_in_front_of_a_stop_string() {
     let args = ["Once upon a time", "--seed", "3", "-n", "40", "--quiet"];
     let whole = run(args).text();
-    let stopped = run(args.iter().chain(&["--stop", "sing,", "--stop", "nowhere"])).text();
-    assert_eq!(stopped, " the fairies began to ");
+    let stopped = run(args.iter().chain(&["--stop", "daughter", "--stop", "nowhere"])).text();
+    assert_eq!(stopped, " there appeared a king who had a ");
     assert!(whole.starts_with(&stopped));
-    let got = run(args.iter().chain(&["--stop", "sing,", "--json"])).json();
+    let got = run(args.iter().chain(&["--stop", "daughter", "--json"])).json();
     assert_eq!(got["stop"], "stop_string");
-    assert_eq!(got["text"], " the fairies began to ");
+    assert_eq!(got["text"], " there appeared a king who had a ");
 }
 
 #[test]
