@@ -319,7 +319,7 @@ impl Weights {
     /// One of the weights, with a probability in proportion.
     fn draw(&self, seed: u64, position: u64) -> usize {
         let total: u64 = self.sums.iter().sum();
-        let mut end = (u128::from(uniform(seed, position)) * u128::from(total) >> 53) as u64;
+        let mut end = ((u128::from(uniform(seed, position)) * u128::from(total)) >> 53) as u64;
         let mut past = |sum: u64| {
             let past = sum > end;
             if !past {
@@ -561,7 +561,7 @@ mod tests {
         });
         order.sort();
         let total: u64 = order.iter().map(|&id| size(id)).sum();
-        let end = (u128::from(uniform(seed, position)) * u128::from(total) >> 53) as u64;
+        let end = ((u128::from(uniform(seed, position)) * u128::from(total)) >> 53) as u64;
         let mut sum = 0;
         let chosen = order.into_iter().find(|&id| {
             sum += size(id);

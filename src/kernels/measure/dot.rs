@@ -48,7 +48,7 @@ macro_rules! dot_loop {
             fn compiled() {
                 // SAFETY: a vector may have any bits.
                 let [one, zero]: [$vector; 2] = unsafe {
-                    [std::mem::transmute([1u8; size_of::<$vector>()]), std::mem::zeroed()]
+                    [std::mem::transmute::<[u8; size_of::<$vector>()], $vector>([1; _]), std::mem::zeroed()]
                 };
                 let mut chains = [zero; CHAINS];
                 for _ in 0..TURNS {

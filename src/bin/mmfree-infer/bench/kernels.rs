@@ -179,18 +179,18 @@ impl Case<'_> {
         let (mut runs, mut reads, mut peaks, mut prepares) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut cached = f64::INFINITY;
-        self.from_memory(&mut activations, rows, 1);
+        self.run_from_memory(&mut activations, rows, 1);
         for _ in 0..repetitions {
             let before = measure::read_bandwidth(read, pool);
             peaks.push(measure::dot_peak(kernel.isa(), pool));
             let start = Instant::now();
-            self.from_memory(&mut activations, rows, copies);
+            self.run_from_memory(&mut activations, rows, copies);
             runs.push(start.elapsed().as_secs_f64());
             reads.push(before.max(measure::read_bandwidth(read, pool)));
             let start = Instant::now();
             self.prepare(&mut activations);
             prepares.push(start.elapsed().as_secs_f64() * copies as f64);
-            cached = cached.min(self.from_cache(&activations));
+            cached = cached.min(self.run_from_cache(&activations));
         }
         let shares = |rates: &[f64], each: f64| {
             let shares: Vec<f64> =
@@ -268,7 +268,7 @@ impl Case<'_> {
     }
 
     /// `copies` matrices of `rows` rows, each prepared for anew.
-    fn from_memory(&self, activations: &mut Activations, rows: usize, copies: usize) {
+    fn run_from_memory(&self, activations: &mut Activations, rows: usize, copies: usize) {
         let strips = rows.div_ceil(STRIP);
         let each = strips_per_task(strips, self.pool.threads());
         let mut out = vec![vec![0i32; self.batch * each * STRIP]; strips.div_ceil(each)];
@@ -285,7 +285,7 @@ impl Case<'_> {
     }
 
     /// Seconds that an addition takes, all threads together, where the weights are in each core's cache.
-    fn from_cache(&self, activations: &Activations) -> f64 {
+    fn run_from_cache(&self, activations: &Activations) -> f64 {
         // The packings interleave rows in blocks of 256 at most.
         let fits = |rows: &usize| self.packed_len(*rows) <= CACHED;
         let rows = [512, 256, 128].into_iter().find(fits).unwrap_or(STRIP);
