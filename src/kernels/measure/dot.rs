@@ -48,8 +48,7 @@ macro_rules! dot_loop {
             fn compiled() {
                 // SAFETY: a vector may have any bits.
                 let [one, zero]: [$vector; 2] = unsafe {
-                    let one = std::mem::transmute::<[u8; size_of::<$vector>()], $vector>([1; size_of::<$vector>()]);
-                    [one, std::mem::zeroed()]
+                    [std::mem::transmute::<[u8; size_of::<$vector>()], $vector>([1; _]), std::mem::zeroed()]
                 };
                 let mut chains = [zero; CHAINS];
                 for _ in 0..TURNS {

@@ -11,11 +11,8 @@ use crate::threads::Pool;
 pub struct ReadLoop {
     /// What tells it from others: the width, the streams that a thread reads side by side, and how far ahead it prefetches.
     pub name: &'static str,
-    sum: Sum,
+    sum: fn(&[u8]) -> u64,
 }
-
-/// The sum of bytes, of whatever kind.
-type Sum = fn(&[u8]) -> u64;
 
 /// Bytes that a thread takes at a time: long enough for the CPU's own prefetching, short enough that threads end together.
 const CHUNK: usize = 1 << 20;
@@ -35,6 +32,9 @@ impl ReadLoop {
 pub fn read_bandwidth(bytes: &[u8], pool: &Pool) -> f64 {
     read_loops().iter().map(|read| read.rate(bytes, pool)).fold(0.0, f64::max)
 }
+
+/// What a loop is called, and how it adds up.
+type Named = (&'static str, fn(&[u8]) -> u64);
 
 /// A cache line.
 type Line = [u8; 64];
@@ -106,7 +106,7 @@ pub use x86::read_loops;
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Adder, Line, ReadLoop, Sum, Words, sum};
+    use super::{Adder, Line, Named, ReadLoop, Words, sum};
 
     #[derive(Clone, Copy)]
     struct Zmm(__m512i);
@@ -167,7 +167,7 @@ mod x86 {
     pub fn read_loops() -> Vec<ReadLoop> {
         let mut loops = Vec::new();
         if !is_x86_feature_detected!("avx2") {
-            let sse2: [(&'static str, Sum); 3] = [
+            let sse2: [Named; 3] = [
                 ("sse2", |b| sum::<Words, 1, 4>(b, none)),
                 ("sse2, 512 B ahead", |b| sum::<Words, 1, 4>(b, near::<512>)),
                 ("sse2, 4 streams", |b| sum::<Words, 4, 1>(b, none)),
@@ -175,7 +175,7 @@ mod x86 {
             loops.extend(sse2.map(|(name, sum)| ReadLoop { name, sum }));
             return loops;
         }
-        let avx2: [(&'static str, Sum); 6] = [
+        let avx2: [Named; 6] = [
             ("avx2", compiled!("avx2", |b| sum::<Words, 1, 2>(b, none))),
             ("avx2, 4 KiB ahead", compiled!("avx2", |b| sum::<Words, 1, 2>(b, near::<4096>))),
             ("avx2, 1 KiB ahead, once", compiled!("avx2", |b| sum::<Words, 1, 2>(b, once::<1024>))),
@@ -188,7 +188,7 @@ mod x86 {
         ];
         loops.extend(avx2.map(|(name, sum)| ReadLoop { name, sum }));
         if is_x86_feature_detected!("avx512f") {
-            let avx512: [(&'static str, Sum); 4] = [
+            let avx512: [Named; 4] = [
                 (
                     "avx512, 4 KiB ahead",
                     compiled!("avx512f", |b| sum::<Zmm, 1, 4>(b, near::<4096>)),
@@ -211,7 +211,7 @@ mod x86 {
 
 #[cfg(not(target_arch = "x86_64"))]
 mod portable {
-    use super::{Line, ReadLoop, Sum, Words, sum};
+    use super::{Line, Named, ReadLoop, Words, sum};
 
     /// Fetches the line so many bytes further on into the cache.
     #[inline(always)]
@@ -228,7 +228,7 @@ mod portable {
 
     /// The read loops.
     pub fn read_loops() -> Vec<ReadLoop> {
-        let loops: [(&'static str, Sum); 6] = [
+        let loops: [Named; 6] = [
             ("words", |b| sum::<Words, 1, 2>(b, none)),
             ("words, 256 B ahead", |b| sum::<Words, 1, 2>(b, near::<256>)),
             ("words, 1 KiB ahead", |b| sum::<Words, 1, 2>(b, near::<1024>)),
