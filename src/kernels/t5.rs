@@ -119,6 +119,7 @@ impl<'a> Block<'a> {
     }
 
     /// The bytes from a group and a strip on, and the distance of groups.
+    #[cfg(target_arch = "aarch64")]
     #[inline(always)]
     pub(super) fn bytes_from(&self, group: usize, strip: usize) -> (&'a [u8], usize) {
         let from = (group * self.width + self.first + strip) * STRIP;
