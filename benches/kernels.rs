@@ -1,6 +1,6 @@
 //! Every kernel at the shapes of the published models and several batch sizes, one thread, the
 //! weights of the smaller matrices in the cache. How near they come to the memory's bandwidth is
-//! what `bandwidth` measures.
+//! what `mmfree-infer bench kernels` measures.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mmfree::kernels::{self, Input, Isa, Job, stride};

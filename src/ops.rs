@@ -5,6 +5,13 @@
 //! plain Rust over independent elements, so that the compiler may vectorise them at any width: Rust neither
 //! reorders nor fuses float operations, and so every width gives the same bits.
 
+// VFP keeps subnormals, and a compiler allowed to use NEON may put a float operation there.
+#[cfg(all(target_arch = "arm", target_feature = "neon"))]
+compile_error!(
+    "32-bit NEON flushes subnormals, logits would have other bits: build without the feature `neon`, as the target \
+     armv7-unknown-linux-gnueabihf does"
+);
+
 /// Epsilon of the norm in front of every ternary matrix, whatever the model's own `rms_norm_eps`.
 pub const LINEAR_EPS: f32 = 1e-6;
 

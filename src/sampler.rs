@@ -1,12 +1,16 @@
 //! Logits to a token.
 //!
-//! The steps, in this order: repetition penalty, temperature, top-k, top-p, min-p, then one draw.
+//! The steps, in this order: repetition penalty, top-k, temperature, top-p, min-p, then one draw.
 //! The draw comes from a counter-based generator, so that the choice depends on the seed, the
 //! position, the logits and (with a penalty) the ids so far, and on nothing else: not on how many
 //! draws came before, and not on the machine.
+//!
+//! Likelihoods are floats, their sums exact integers. So sums may be made in any order, and nothing
+//! has to be sorted: a draw goes through the tokens left in the order of their ids.
 
 use crate::error::{Error, Result};
-use crate::ops::exp;
+use crate::kernels::sampling::rows::{BLOCK, MAX_LEN, fixed, order};
+use crate::kernels::sampling::sample_ops;
 
 /// How to choose tokens. The default is greedy.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,11 +78,15 @@ impl SamplerOptions {
 pub struct Sampler {
     options: SamplerOptions,
     /// The logits behind the penalty.
-    logits: Vec<f32>,
-    /// Likelihood of each token, that of the likeliest being 1.
-    weights: Vec<f32>,
-    candidates: Vec<Candidate>,
+    penalised: Vec<f32>,
     seen: Vec<bool>,
+    /// The order of each block's largest logit.
+    largest: Vec<i32>,
+    /// What top-k leaves: ids in rising order, and their logits.
+    ids: Vec<u32>,
+    kept: Vec<f32>,
+    list: Vec<Candidate>,
+    weights: Weights,
 }
 
 impl Sampler {
@@ -90,10 +98,13 @@ impl Sampler {
         options.validate()?;
         Ok(Sampler {
             options,
-            logits: Vec::new(),
-            weights: Vec::new(),
-            candidates: Vec::new(),
+            penalised: Vec::new(),
             seen: Vec::new(),
+            largest: Vec::new(),
+            ids: Vec::new(),
+            kept: Vec::new(),
+            list: Vec::new(),
+            weights: Weights::default(),
         })
     }
 
@@ -108,40 +119,94 @@ impl Sampler {
     ///
     /// # Errors
     /// [`Error::NonFinite`] for a logit that is infinite or not a number, [`Error::Option`] for no
-    /// logits at all.
+    /// logits at all or more than 2^25.
     pub fn sample(&mut self, logits: &[f32], so_far: &[u32], position: u64) -> Result<u32> {
-        if logits.is_empty() {
-            return Err(Error::Option { name: "logits", reason: "there are none".into() });
+        if !(1..=MAX_LEN).contains(&logits.len()) {
+            let reason = format!("there are {}, must be 1 to {MAX_LEN}", logits.len());
+            return Err(Error::Option { name: "logits", reason });
         }
-        if let Some(id) = logits.iter().position(|logit| !logit.is_finite()) {
+        let ops = sample_ops();
+        self.largest.resize(logits.len().div_ceil(BLOCK), i32::MIN);
+        if !(ops.scan)(logits, &mut self.largest) {
+            let id = logits.iter().position(|logit| !logit.is_finite()).unwrap_or(0);
             let place = format!("the logit of token {id}");
             return Err(Error::NonFinite { place, position });
         }
-        self.logits.clear();
-        // Adding 0 makes a negative zero a positive one: they are a tie.
-        self.logits.extend(logits.iter().map(|&logit| logit + 0.0));
-        if self.options.repeat_penalty != 1.0 {
-            self.penalise(so_far);
+        if self.options.repeat_penalty == 1.0 {
+            return Ok(self.choose(logits, position));
         }
-        let mut best = 0;
-        for (id, &logit) in self.logits.iter().enumerate() {
-            if logit > self.logits[best] {
-                best = id;
-            }
-        }
-        if self.options.is_greedy() { Ok(best as u32) } else { Ok(self.draw(best, position)) }
+        let mut penalised = std::mem::take(&mut self.penalised);
+        penalised.clear();
+        penalised.extend_from_slice(logits);
+        self.penalise(&mut penalised, so_far);
+        (ops.scan)(&penalised, &mut self.largest);
+        let id = self.choose(&penalised, position);
+        self.penalised = penalised;
+        Ok(id)
     }
 
-    fn penalise(&mut self, so_far: &[u32]) {
+    /// Chooses by finite logits, the largest of whose blocks are known.
+    fn choose(&mut self, logits: &[f32], position: u64) -> u32 {
+        let SamplerOptions { temperature, top_k, top_p, min_p, seed, .. } = self.options;
+        let best = likeliest(logits, &self.largest);
+        if self.options.is_greedy() {
+            return best as u32;
+        }
+        let max = logits[best];
+        let only_some = top_k > 0 && top_k < logits.len();
+        if only_some {
+            self.take_top_k(logits, top_k);
+        }
+        let logits = if only_some { &self.kept } else { logits };
+        self.weights.fill(logits, max, temperature);
+        if top_p < 1.0 {
+            self.weights.cut_top_p(top_p, &mut self.list);
+        }
+        if min_p > 0.0 {
+            self.weights.cut_below(min_p);
+        }
+        let chosen = self.weights.draw(seed, position);
+        if only_some { self.ids[chosen] } else { chosen as u32 }
+    }
+
+    /// Fills `ids` and `kept` with the `k` largest logits, on a tie those of lower ids.
+    fn take_top_k(&mut self, logits: &[f32], k: usize) {
+        // The k-th largest of the blocks' largest: at least k logits are as large, and all that are
+        // stand in blocks whose largest is.
+        let blocks = self.largest.len();
+        let least = if k <= blocks {
+            let mut largest = self.largest.clone();
+            *largest.select_nth_unstable(blocks - k).1
+        } else {
+            i32::MIN
+        };
+        self.list.clear();
+        for (b, block) in logits.chunks(BLOCK).enumerate() {
+            if self.largest[b] >= least {
+                let ids = (b * BLOCK) as u32..;
+                let some = block.iter().map(|&x| order(x)).zip(ids).filter(|(x, _)| *x >= least);
+                self.list.extend(some.map(|(x, id)| Candidate::new(x, id)));
+            }
+        }
+        self.list.select_nth_unstable(k - 1);
+        self.list.truncate(k);
+        self.ids.clear();
+        self.ids.extend(self.list.iter().map(|candidate| candidate.id()));
+        self.ids.sort_unstable();
+        self.kept.clear();
+        self.kept.extend(self.ids.iter().map(|&id| logits[id as usize]));
+    }
+
+    fn penalise(&mut self, logits: &mut [f32], so_far: &[u32]) {
         let penalty = self.options.repeat_penalty;
-        self.seen.resize(self.logits.len(), false);
+        self.seen.resize(logits.len(), false);
         for &id in so_far {
             let id = id as usize;
             if id < self.seen.len() && !self.seen[id] {
                 self.seen[id] = true;
-                let logit = &mut self.logits[id];
+                let logit = &mut logits[id];
                 *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
-                *logit = logit.clamp(f32::MIN, f32::MAX) + 0.0;
+                *logit = logit.clamp(f32::MIN, f32::MAX);
             }
         }
         for &id in so_far {
@@ -150,52 +215,26 @@ impl Sampler {
             }
         }
     }
-
-    /// Top-k, top-p and min-p each keep the beginning of the list of tokens, likeliest first, so
-    /// the order in which they cut is a matter of what each one's probabilities refer to: top-p's
-    /// to what top-k left. Sums are float64, in the order of ids or, behind top-k, likeliest first.
-    fn draw(&mut self, best: usize, position: u64) -> u32 {
-        let SamplerOptions { temperature, top_k, top_p, min_p, seed, .. } = self.options;
-        let (logits, max) = (&self.logits, self.logits[best]);
-        self.weights.clear();
-        // The difference may overflow to minus infinity: weight 0.
-        self.weights.extend(logits.iter().map(|&logit| exp((logit - max) / temperature)));
-        self.candidates.clear();
-        self.candidates
-            .extend(logits.iter().zip(0..).map(|(&logit, id)| Candidate::new(logit, id)));
-        let mut list = List { weights: &self.weights, candidates: &mut self.candidates, sorted: 0 };
-        if top_k > 0 && top_k < list.candidates.len() {
-            list.sort_to(top_k);
-            list.candidates.truncate(top_k);
-        }
-        let mut total = list.sum();
-        if min_p > 0.0 {
-            list.keep(|weight| weight >= min_p);
-        }
-        if top_p < 1.0 {
-            let (last, sum) = list.walk(|sum| sum >= f64::from(top_p) * total);
-            list.candidates.truncate(last + 1);
-            total = sum;
-        } else if min_p > 0.0 {
-            total = list.sum();
-        }
-        let end = uniform(seed, position) * total;
-        let (chosen, _) = list.walk(|sum| sum > end);
-        list.candidates.get(chosen).map_or(best as u32, |c| c.id())
-    }
 }
 
-/// A token as a number: the likelier, the smaller, and on a tie the lower id.
+/// The index of the largest logit, the first one of equals.
+fn likeliest(logits: &[f32], largest: &[i32]) -> usize {
+    let most = largest.iter().copied().fold(i32::MIN, i32::max);
+    let block = largest.iter().position(|&largest| largest == most).unwrap_or(0);
+    let from = block * BLOCK;
+    let within = logits[from..].iter().position(|&logit| order(logit) == most);
+    from + within.unwrap_or(0)
+}
+
+/// A token and its order as one number: the likelier, the smaller, and on a tie the lower id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate(u64);
 
 impl Candidate {
-    fn new(logit: f32, id: u32) -> Candidate {
-        let bits = logit.to_bits();
-        // Descending with the logit: negative floats have their bits in that order, positive ones
-        // in reverse.
-        let descending = if logit.is_sign_negative() { bits } else { !bits & 0x7FFF_FFFF };
-        Candidate(u64::from(descending) << 32 | u64::from(id))
+    fn new(order: i32, id: u32) -> Candidate {
+        // Rising from the largest integer to the smallest.
+        let falling = !(order as u32 ^ 1 << 31);
+        Candidate(u64::from(falling) << 32 | u64::from(id))
     }
 
     fn id(self) -> u32 {
@@ -203,65 +242,131 @@ impl Candidate {
     }
 }
 
-/// The tokens in question, sorted as far as it was needed: mostly a few hundred of many thousands.
-struct List<'a> {
-    weights: &'a [f32],
-    candidates: &'a mut Vec<Candidate>,
-    /// So many stand in their final places; the rest comes after them, in the order of ids until
-    /// something is sorted.
-    sorted: usize,
+/// The likelihood of each token, that of the likeliest being 1; 0 where it has been cut.
+#[derive(Clone, Debug, Default)]
+struct Weights {
+    weights: Vec<f32>,
+    /// Each block's sum, as integers: exact, in any order.
+    sums: Vec<u64>,
+    /// Sums of weights that have the same [`bucket`].
+    buckets: Vec<u64>,
 }
 
-impl List<'_> {
-    fn weight(&self, candidate: Candidate) -> f64 {
-        f64::from(self.weights[candidate.id() as usize])
+/// Weights of about the same size: by their exponent and five bits behind the point.
+fn bucket(weight: f32) -> usize {
+    (weight.to_bits() >> 18) as usize
+}
+
+impl Weights {
+    fn fill(&mut self, logits: &[f32], max: f32, temperature: f32) {
+        self.weights.resize(logits.len(), 0.0);
+        self.sums.resize(logits.len().div_ceil(BLOCK), 0);
+        (sample_ops().weigh)(logits, max, temperature, &mut self.weights, &mut self.sums);
     }
 
-    fn sum(&self) -> f64 {
-        self.candidates.iter().map(|&candidate| self.weight(candidate)).sum()
+    fn cut_below(&mut self, least: f32) {
+        (sample_ops().cut)(least, &mut self.weights, &mut self.sums);
     }
 
-    fn keep(&mut self, test: impl Fn(f32) -> bool) {
-        // Likelier tokens stand in front, so what is sorted stays sorted.
-        let weights = self.weights;
-        self.candidates.retain(|candidate| test(weights[candidate.id() as usize]));
-        self.sorted = self.sorted.min(self.candidates.len());
-    }
-
-    fn sort_to(&mut self, end: usize) {
-        let rest = &mut self.candidates[self.sorted..];
-        let count = end - self.sorted;
-        if count < rest.len() {
-            rest.select_nth_unstable(count);
-        }
-        rest[..count].sort_unstable();
-        self.sorted = end;
-    }
-
-    /// Sums the weights, likeliest first, until `reached(sum)`. Gives the index where that was (the
-    /// last one, if it never was) and the sum.
-    fn walk(&mut self, reached: impl Fn(f64) -> bool) -> (usize, f64) {
-        let mut sum = 0.0;
-        for i in 0..self.candidates.len() {
-            if i >= self.sorted {
-                self.sort_to((2 * i).max(128).min(self.candidates.len()));
-            }
-            sum += self.weight(self.candidates[i]);
-            if reached(sum) {
-                return (i, sum);
+    /// Keeps the heaviest weights, of equals those of lower ids, that together make up `top_p` of the
+    /// sum.
+    fn cut_top_p(&mut self, top_p: f32, list: &mut Vec<Candidate>) {
+        let total: u64 = self.sums.iter().sum();
+        // One rounding of each factor at most; below 2^63, so that the cast is exact.
+        let needed = (f64::from(top_p) * total as f64).ceil() as u64;
+        // Weights below this make up less than what need not be kept, all of them together: blocks
+        // that have no others don't matter.
+        let least = (total.saturating_sub(needed) / self.weights.len() as u64).max(1);
+        self.buckets.clear();
+        self.buckets.resize(bucket(1.0) + 1, 0);
+        let blocks = || self.sums.iter().enumerate().filter(|(_, sum)| **sum >= least);
+        let weights = &self.weights;
+        let block = |b: usize| &weights[b * BLOCK..weights.len().min((b + 1) * BLOCK)];
+        for (b, _) in blocks() {
+            for &weight in block(b) {
+                self.buckets[bucket(weight)] += fixed(weight);
             }
         }
-        (self.candidates.len().saturating_sub(1), sum)
+        let mut sum = 0;
+        let reaches = |n: &usize| {
+            let more = sum + self.buckets[*n];
+            let reached = more >= needed;
+            if !reached {
+                sum = more;
+            }
+            reached
+        };
+        let Some(last) = (0..self.buckets.len()).rev().find(reaches) else {
+            return;
+        };
+        list.clear();
+        for (b, _) in blocks() {
+            let some = block(b).iter().zip((b * BLOCK) as u32..);
+            let some = some.filter(|(weight, _)| bucket(**weight) == last);
+            list.extend(some.map(|(&weight, id)| Candidate::new(order(weight), id)));
+        }
+        let weight = |candidate: Candidate| weights[candidate.id() as usize];
+        let Some(last) = reach(list, needed - sum, |candidate| fixed(weight(candidate))) else {
+            return;
+        };
+        let (least, last) = (weight(last), last.id() as usize);
+        for weight in &mut self.weights[last + 1..] {
+            *weight = if *weight == least { 0.0 } else { *weight };
+        }
+        self.cut_below(least);
+    }
+
+    /// One of the weights, with a probability in proportion.
+    fn draw(&self, seed: u64, position: u64) -> usize {
+        let total: u64 = self.sums.iter().sum();
+        let mut end = ((u128::from(uniform(seed, position)) * u128::from(total)) >> 53) as u64;
+        let mut past = |sum: u64| {
+            let past = sum > end;
+            if !past {
+                end -= sum;
+            }
+            past
+        };
+        // Below the total, so that there is such a block, and such a weight in it.
+        let block = self.sums.iter().position(|&sum| past(sum)).unwrap_or(0);
+        let from = block * BLOCK;
+        let weights = self.weights[from..].iter();
+        from + weights.map(|&weight| fixed(weight)).position(past).unwrap_or(0)
     }
 }
 
-/// A number in [0, 1) that depends on the seed and the position alone: the first 53 bits of Philox
+/// The candidate with which the sum of sizes, smallest candidates first, reaches `needed`.
+fn reach(
+    list: &mut [Candidate],
+    mut needed: u64,
+    size: impl Fn(Candidate) -> u64,
+) -> Option<Candidate> {
+    let mut rest = list;
+    while rest.len() > BLOCK {
+        let half = rest.len() / 2;
+        rest.select_nth_unstable(half);
+        let sum: u64 = rest[..half].iter().map(|&candidate| size(candidate)).sum();
+        if sum >= needed {
+            rest = &mut rest[..half];
+        } else {
+            needed -= sum;
+            rest = &mut rest[half..];
+        }
+    }
+    rest.sort_unstable();
+    let mut sum = 0;
+    rest.iter().copied().find(|&candidate| {
+        sum += size(candidate);
+        sum >= needed
+    })
+}
+
+/// A number in 0..2^53 that depends on the seed and the position alone: the first 53 bits of Philox
 /// 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), the seed its
 /// key, the position its counter.
-fn uniform(seed: u64, position: u64) -> f64 {
+fn uniform(seed: u64, position: u64) -> u64 {
     let [a, b, ..] = philox([position as u32, (position >> 32) as u32, 0, 0], seed);
-    let bits = u64::from(a) << 32 | u64::from(b);
-    (bits >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+    (u64::from(a) << 32 | u64::from(b)) >> 11
 }
 
 fn philox(mut counter: [u32; 4], seed: u64) -> [u32; 4] {
@@ -283,6 +388,7 @@ fn philox(mut counter: [u32; 4], seed: u64) -> [u32; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::exp;
 
     fn sampler(options: SamplerOptions) -> Sampler {
         Sampler::new(options).unwrap()
@@ -436,34 +542,75 @@ mod tests {
         assert_eq!(greedy.sample(&[3.0, 2.0], &[7], 0).unwrap(), 0);
     }
 
-    #[test]
-    fn the_partial_sort_cuts_like_a_full_one() {
-        let logits: Vec<f32> =
-            (0..5000u64).map(|i| (uniform(1, i) * 40.0) as i32 as f32 * 0.25).collect();
+    /// The same choice by sorting everything, as the options' documentation has it.
+    fn plainly(options: SamplerOptions, logits: &[f32], position: u64) -> u32 {
+        let SamplerOptions { temperature, top_k, top_p, min_p, seed, .. } = options;
+        let max = logits.iter().copied().fold(f32::MIN, f32::max);
         let mut order: Vec<usize> = (0..logits.len()).collect();
-        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
-        let total: f64 = logits.iter().map(|&l| f64::from(exp(l - 9.75))).sum();
-        for seed in 0..50 {
-            let options = SamplerOptions { top_p: 0.9, seed, ..sampled() };
-            let got = sampler(options).sample(&logits, &[], seed).unwrap();
-            let weight = |id: usize| f64::from(exp(logits[id] - logits[order[0]]));
-            let mut mass = 0.0;
-            let kept: Vec<usize> = order
-                .iter()
-                .copied()
-                .take_while(|&id| {
-                    let more = mass < f64::from(0.9f32) * total;
-                    mass += if more { weight(id) } else { 0.0 };
-                    more
-                })
-                .collect();
-            let (mut sum, target) = (0.0, uniform(seed, seed) * mass);
-            let expected = kept.iter().copied().find(|&id| {
-                sum += weight(id);
-                sum > target
-            });
-            assert_eq!(Some(got as usize), expected, "seed {seed}");
+        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+        order.truncate(if top_k == 0 { logits.len() } else { top_k });
+        let weight = |id: usize| exp((logits[id] - max) / temperature);
+        let size = |id: usize| fixed(weight(id));
+        order.sort_by(|&a, &b| weight(b).total_cmp(&weight(a)).then(a.cmp(&b)));
+        let total: u64 = order.iter().map(|&id| size(id)).sum();
+        let (mut sum, needed) = (0, (f64::from(top_p) * total as f64).ceil() as u64);
+        order.retain(|&id| {
+            let more = sum < needed;
+            sum += size(id);
+            more && weight(id) >= min_p
+        });
+        order.sort();
+        let total: u64 = order.iter().map(|&id| size(id)).sum();
+        let end = ((u128::from(uniform(seed, position)) * u128::from(total)) >> 53) as u64;
+        let mut sum = 0;
+        let chosen = order.into_iter().find(|&id| {
+            sum += size(id);
+            sum > end
+        });
+        chosen.unwrap() as u32
+    }
+
+    #[test]
+    fn choices_are_those_of_plain_sorting() {
+        let random = |seed: u64, i: u64| uniform(seed, i) as f32 / (1u64 << 53) as f32;
+        // Few ties, many ties, all equal, a peak, odd lengths; wide and narrow.
+        let vocabularies: [(u64, f32, f32); 6] = [
+            (5000, 20.0, 0.001),
+            (5000, 40.0, 0.25),
+            (300, 0.0, 1.0),
+            (4097, 0.01, 0.0001),
+            (63, 5.0, 0.01),
+            (1, 1.0, 1.0),
+        ];
+        let mut choices = std::collections::HashSet::new();
+        for (v, (len, width, step)) in vocabularies.into_iter().enumerate() {
+            for round in 0..6 {
+                let logit = |i| (random(round, i) * width / step).trunc() * step - width / 2.0;
+                let mut logits: Vec<f32> = (0..len).map(logit).collect();
+                if round % 3 == 0 {
+                    logits[len as usize / 2] += width;
+                }
+                for top_k in [0, 1, 7, 40, 200, 4000] {
+                    for top_p in [1.0, 0.95, 0.5, 1e-6] {
+                        for min_p in [0.0, 0.05] {
+                            let temperature = [0.5, 1.0, 3.0][round as usize % 3];
+                            let options = SamplerOptions {
+                                top_k,
+                                top_p,
+                                min_p,
+                                temperature,
+                                seed: round,
+                                ..sampled()
+                            };
+                            let got = sampler(options).sample(&logits, &[], 5).unwrap();
+                            assert_eq!(got, plainly(options, &logits, 5), "{options:?}, {v}");
+                            choices.insert((v, got));
+                        }
+                    }
+                }
+            }
         }
+        assert!(choices.len() > 30, "{}", choices.len());
     }
 
     #[test]

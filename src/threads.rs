@@ -24,7 +24,7 @@ pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<Worker>,
     /// Held by the thread whose run it is.
-    turn: Mutex<()>,
+    turn: Mutex<Patience>,
 }
 
 struct Worker {
@@ -86,8 +86,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    /// Claims and runs tasks until none is left to claim.
-    fn work(&self) {
+    /// Claims and runs tasks until none is left to claim, and says how many.
+    fn work(&self) -> usize {
+        let mut done = 0;
         let mut unclaimed = self.unclaimed.0.load(Ordering::Relaxed);
         while unclaimed > 0 {
             let claim = self.unclaimed.0.compare_exchange_weak(
@@ -103,11 +104,13 @@ impl Shared {
                     // released.
                     let run = unsafe { *self.run.get() };
                     self.run_task(run, run.tasks - unclaimed);
+                    done += 1;
                     unclaimed = self.unclaimed.0.load(Ordering::Relaxed);
                 }
                 Err(now) => unclaimed = now,
             }
         }
+        done
     }
 
     fn run_task(&self, run: Run, i: usize) {
@@ -125,11 +128,15 @@ impl Shared {
         }
     }
 
-    /// Waits until every task is done.
-    fn join(&self) {
+    /// Waits until every task is done, and says how long that took.
+    fn join(&self) -> Duration {
         let done = || self.unfinished.0.load(Ordering::SeqCst) == 0;
+        if done() {
+            return Duration::ZERO;
+        }
+        let start = Instant::now();
         if spin_until(self.spin, done) {
-            return;
+            return start.elapsed();
         }
         let mut guard = lock(&self.caller_lock);
         self.caller_sleeps.swap(true, Ordering::SeqCst);
@@ -137,6 +144,7 @@ impl Shared {
             guard = self.caller_wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
         self.caller_sleeps.store(false, Ordering::SeqCst);
+        start.elapsed()
     }
 
     fn worker(&self, sleep: &AtomicBool) {
@@ -157,6 +165,61 @@ impl Shared {
             }
             self.work();
         }
+    }
+}
+
+/// Whether it is worth while to share work with the other threads.
+///
+/// On a machine with more to run than cores, a thread that holds a task is taken off its core for some milliseconds, where
+/// the task would take a few hundred microseconds; or the others do not come to take a task at all, and waking them is in
+/// vain. After such a loss the caller works alone for a multiple of what was lost, so that no more than a small share
+/// is ever lost.
+#[derive(Debug, Default)]
+struct Patience {
+    /// When to try the other threads again.
+    until: Option<Instant>,
+    /// How often a loss has come right after another: each doubles the multiple.
+    losses: u32,
+    /// Runs, one after another, in which the others took no task.
+    in_vain: u32,
+    /// What those took.
+    in_vain_time: Duration,
+}
+
+impl Patience {
+    /// Shorter waits are not worth a thought.
+    const LATE: Duration = Duration::from_micros(200);
+
+    /// Runs in vain that are a loss: a thread that has to wake up may well miss the first.
+    const IN_VAIN: u32 = 8;
+
+    /// The first multiple, and the longest time that the caller works alone.
+    const MULTIPLE: u32 = 32;
+    const LONGEST: Duration = Duration::from_millis(1000);
+
+    /// Whether the caller works alone.
+    fn is_lost(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+
+    /// Takes notice of a run, of which the caller waited for `waited`, and `alone` if it did every task itself.
+    fn judge(&mut self, start: Instant, end: Instant, waited: Duration, alone: bool) {
+        let total = end - start;
+        (self.in_vain, self.in_vain_time) =
+            if alone { (self.in_vain + 1, self.in_vain_time + total) } else { (0, Duration::ZERO) };
+        let lost = if self.in_vain == Self::IN_VAIN {
+            self.in_vain_time
+        } else if waited >= Self::LATE && waited >= total / 4 {
+            // Or else it was the last of many tasks, which may be late without harm.
+            waited
+        } else {
+            return;
+        };
+        self.in_vain = 0;
+        self.in_vain_time = Duration::ZERO;
+        let again = self.until.is_some_and(|until| start < until + 4 * lost);
+        self.losses = if again { (self.losses + 1).min(4) } else { 0 };
+        self.until = Some(end + (lost * (Self::MULTIPLE << self.losses)).min(Self::LONGEST));
     }
 }
 
@@ -206,12 +269,18 @@ impl Pool {
             Some(Worker { handle: Some(handle), sleep })
         };
         let workers = (1..threads).map_while(worker).collect();
-        Pool { shared, workers, turn: Mutex::new(()) }
+        Pool { shared, workers, turn: Mutex::default() }
     }
 
     /// Threads, the caller counted.
     pub fn threads(&self) -> usize {
         self.workers.len() + 1
+    }
+
+    /// Threads that a run started now would have: all, or the caller alone where the others have lately been late or not
+    /// come at all.
+    pub fn width(&self) -> usize {
+        if lock(&self.turn).is_lost(Instant::now()) { 1 } else { self.threads() }
     }
 
     /// Runs `task(i)` once for each `i` below `tasks`, in any order, on any thread, and returns
@@ -222,13 +291,16 @@ impl Pool {
     /// # Panics
     /// If a task panics, with what it threw, after the others are done.
     pub fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        let alone = || (0..tasks).for_each(task);
         if tasks < 2 || self.workers.is_empty() || IN_TASK.get() {
-            for i in 0..tasks {
-                task(i);
-            }
-            return;
+            return alone();
         }
-        let turn = lock(&self.turn);
+        let mut turn = lock(&self.turn);
+        let start = Instant::now();
+        if turn.is_lost(start) {
+            drop(turn);
+            return alone();
+        }
         let shared = &*self.shared;
         // SAFETY: only the lifetime changes. `join` below returns when no task is unfinished, and
         // nobody calls the closure but for a task that is; so every call is over before the borrow
@@ -244,8 +316,9 @@ impl Pool {
                 worker.unpark();
             }
         }
-        shared.work();
-        shared.join();
+        let done = shared.work();
+        let waited = shared.join();
+        turn.judge(start, Instant::now(), waited, done == tasks);
         let panic = lock(&shared.panic).take();
         drop(turn);
         if let Some(payload) = panic {
@@ -567,6 +640,43 @@ mod tests {
             assert!(alive.upgrade().is_none(), "a worker still holds the pool");
             drop(Pool::new(threads));
         }
+    }
+
+    #[test]
+    fn losses_to_other_threads_stay_a_small_share() {
+        let ms = Duration::from_millis;
+        let start = Instant::now();
+        let mut patience = Patience::default();
+        assert!(!patience.is_lost(start));
+        // A late task among many, a short wait: no loss.
+        patience.judge(start, start + ms(20), ms(4), false);
+        patience.judge(start, start + ms(1), Duration::from_micros(199), false);
+        assert!(!patience.is_lost(start + ms(20)));
+        patience.judge(start, start + ms(4), ms(3), false);
+        assert!(patience.is_lost(start + ms(4)) && patience.is_lost(start + ms(99)));
+        assert!(!patience.is_lost(start + ms(100)));
+        // The first run after it is late again: twice as long, and so on to the longest.
+        let mut now = start + ms(100);
+        for expected in [192, 384, 768, 1000, 1000] {
+            patience.judge(now, now + ms(4), ms(3), false);
+            now += ms(4);
+            assert!(patience.is_lost(now + ms(expected - 1)));
+            assert!(!patience.is_lost(now + ms(expected)));
+            now += ms(expected);
+        }
+        // After a good time it begins anew.
+        now += ms(2000);
+        patience.judge(now, now + ms(4), ms(3), false);
+        assert!(!patience.is_lost(now + ms(4 + 96)));
+        // Others that take no task, some times on end.
+        now += ms(2000);
+        for alone in [true, true, false, true, true, true, true, true, true, true] {
+            patience.judge(now, now + ms(1), ms(0), alone);
+            now += ms(1);
+            assert!(!patience.is_lost(now));
+        }
+        patience.judge(now, now + ms(1), ms(0), true);
+        assert!(patience.is_lost(now + ms(256)) && !patience.is_lost(now + ms(257)));
     }
 
     #[test]

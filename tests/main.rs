@@ -1,6 +1,8 @@
 //! The integration tests, one crate.
 
 #[cfg(all(feature = "cli", feature = "demo"))]
+mod bench;
+#[cfg(all(feature = "cli", feature = "demo"))]
 mod cli;
 #[cfg(feature = "cuda")]
 mod cuda;

@@ -4,12 +4,19 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
+/// The emulator that Cargo runs programs of this architecture under, if any: `CARGO_TARGET_<TARGET>_RUNNER`.
+pub fn runner() -> Option<String> {
+    let prefix = format!("CARGO_TARGET_{}", std::env::consts::ARCH.to_uppercase());
+    let mut variables = std::env::vars();
+    variables
+        .find(|(name, _)| name.starts_with(&prefix) && name.ends_with("_RUNNER"))
+        .map(|(_, runner)| runner)
+}
+
 /// A program of this package, to be run under the emulator that Cargo runs the tests under, if it
 /// does.
 pub fn command(program: &str) -> Command {
-    let runner = std::env::var("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER")
-        .ok()
-        .filter(|_| cfg!(target_arch = "aarch64"));
+    let runner = runner();
     let mut words = runner.iter().flat_map(|runner| runner.split_whitespace()).chain([program]);
     let mut command = Command::new(words.next().unwrap());
     command.args(words).env_remove("MMFREE_ISA").stdin(Stdio::null());

@@ -188,10 +188,10 @@ mod program {
         let stderr = &refused.stderr;
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
         assert!(stderr.starts_with(&format!("error: mlock: {path}")), "{stderr}");
-        assert!(stderr.contains("RLIMIT_MEMLOCK) is 64 kB; it must be"), "{stderr}");
+        assert!(stderr.contains("RLIMIT_MEMLOCK) is 64 KiB; it must be"), "{stderr}");
         // What it says must be would do.
         let (_, rest) = stderr.split_once("it must be ").unwrap();
-        let (kib, _) = rest.split_once(" kB").unwrap();
+        let (kib, _) = rest.split_once(" KiB").unwrap();
         let allowed = locked(1024 * kib.parse::<libc::rlim_t>().unwrap());
         assert_eq!(allowed.code, Some(0), "{}", allowed.stderr);
     }

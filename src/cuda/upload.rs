@@ -256,6 +256,7 @@ impl<'a> Upload<'a> {
         // Some matrices of a part may be one in the file: their rows follow each other.
         let each = part.matrices / linears.len();
         for (n, linear) in linears.iter().enumerate() {
+            self.file.use_matrices(linear.span().clone());
             let packed = self.to.gpu.upload(linear.matrix(self.file).bytes())?;
             for m in 0..each {
                 let rows = m * part.outputs..(m + 1) * part.outputs;

@@ -25,7 +25,8 @@ impl Mapping {
     /// Maps the file at `path`.
     ///
     /// # Errors
-    /// [`Error::Io`] where it cannot be opened or mapped, [`Error::Invalid`] where it is no regular file or is empty.
+    /// [`Error::Io`] where it cannot be opened or mapped, [`Error::Invalid`] where it is no regular file, is empty, or is larger
+    /// than this process can map.
     pub fn open(path: &Path) -> Result<Mapping> {
         // Asked before opening: opening a named pipe would wait for a writer.
         let meta = std::fs::metadata(path).map_err(Error::io("cannot open", path))?;
@@ -38,6 +39,7 @@ impl Mapping {
         if len == 0 {
             return Err(Error::invalid(path, "the file is empty"));
         }
+        mappable(len).map_err(|reason| Error::invalid(path, reason))?;
         // SAFETY: the mapping is read-only and private. Another process can still change the file; the
         // bytes are only ever read as plain integers and floats, every value of which is handled, and a
         // read past a new end raises SIGBUS, which ends the process.
@@ -139,6 +141,24 @@ impl Advice {
             Advice::HugePages => Some(memmap2::Advice::HugePage),
         }
     }
+}
+
+/// Whether a file of `len` bytes can be mapped in this process: one of 32 bits has 2 GiB less one byte for it at most.
+///
+/// # Errors
+/// The reason, to be put behind a file's name.
+pub fn mappable(len: u64) -> Result<(), String> {
+    mappable_within(len, isize::MAX as u64)
+}
+
+fn mappable_within(len: u64, max: u64) -> Result<(), String> {
+    if len > max {
+        return Err(format!(
+            "has {len} bytes, more than the {max} that a {}-bit program can map; a 64-bit system can",
+            usize::BITS
+        ));
+    }
+    Ok(())
 }
 
 impl Deref for Mapping {
@@ -262,4 +282,27 @@ extern "C" fn on_sigbus(
         }
     }
     // Not ours: returning runs the instruction again, now with the default action (SA_RESETHAND).
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_larger_than_the_address_space_is_refused() {
+        let max = i32::MAX as u64;
+        assert_eq!(mappable_within(max, max), Ok(()));
+        let reason = mappable_within(max + 1, max).unwrap_err();
+        assert!(reason.starts_with("has 2147483648 bytes, more than the 2147483647"), "{reason}");
+        assert_eq!(mappable(1 << 20), Ok(()));
+    }
+
+    #[cfg(target_pointer_width = "32")]
+    #[test]
+    fn a_file_of_2_gib_is_refused_where_pointers_have_32_bits() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1 << 31).unwrap();
+        let error = Mapping::open(file.path()).unwrap_err().to_string();
+        assert!(error.contains("has 2147483648 bytes, more than the 2147483647"), "{error}");
+    }
 }

@@ -6,6 +6,7 @@
 
 mod config;
 mod header;
+mod leftover;
 mod mapping;
 mod reader;
 mod residency;
@@ -13,7 +14,8 @@ mod writer;
 
 pub use config::{Config, Role, ShortConv, TensorSpec};
 pub use header::{HeaderError, read_header};
-pub use mapping::{Advice, Mapping, end_on_lost_mapping};
+pub use leftover::Unfinished;
+pub use mapping::{Advice, Mapping, end_on_lost_mapping, mappable};
 pub use reader::{Embedding, FloatType, ModelFile, Span};
 pub use writer::{AtomicFile, Entry, Header, write_tensors};
 
@@ -49,6 +51,8 @@ pub mod keys {
     pub const SHA256: &str = "mmfree.sha256";
     /// The model hash in lower-case hex: SHA-256 over trits, scales, norms and embeddings, whatever their packing.
     pub const HASH: &str = "mmfree.hash";
+    /// SHA-256 of the header in lower-case hex, taken while these 64 digits are zeros.
+    pub const HEADER_SHA256: &str = "mmfree.header_sha256";
     /// Prefix of a small file of the checkpoint kept as it was: `mmfree.file.config.json`.
     pub const FILE_PREFIX: &str = "mmfree.file.";
 }

@@ -61,14 +61,14 @@ impl ModelFile {
         self.streaming.from.store(end, Ordering::Relaxed);
     }
 
-    /// Tells that the bytes of `matrix` are used from here on, and those of the matrix before no more.
-    pub(crate) fn use_matrix(&self, matrix: &Range<usize>) {
+    /// Tells that the packed matrices in `range` are used from here on, and those before no more.
+    pub(crate) fn use_matrices(&self, range: Range<usize>) {
         let from = self.streaming.from.load(Ordering::Relaxed);
         if from == 0 {
             return;
         }
         let Bytes::Mapped(map) = &self.bytes else { return };
-        let next = if matrix.end > from { matrix.clone() } else { 0..0 };
+        let next = if range.end > from { range.start.max(from)..range.end } else { 0..0 };
         let mut last = self.streaming.last.lock().unwrap_or_else(PoisonError::into_inner);
         if *last == next {
             return;
@@ -94,14 +94,14 @@ impl ModelFile {
             let why = match locked_memory_limit() {
                 // As `ulimit` counts, with room for a page at each end.
                 Some(limit) if limit < len => format!(
-                    "the limit on locked memory (RLIMIT_MEMLOCK) is {} kB; it must be {} kB, as by `ulimit -l {1}` \
+                    "the limit on locked memory (RLIMIT_MEMLOCK) is {} KiB; it must be {} KiB, as by `ulimit -l {1}` \
                      or LimitMEMLOCK={1}K in a systemd unit",
                     limit / 1024,
                     len.div_ceil(1024) + 128,
                 ),
                 _ => IoReason(&error).to_string(),
             };
-            let reason = format!("{name}, {} kB, cannot be locked: {why}", len.div_ceil(1024));
+            let reason = format!("{name}, {} KiB, cannot be locked: {why}", len.div_ceil(1024));
             Error::Option { name: "mlock", reason }
         })
     }

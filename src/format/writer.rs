@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::ALIGNMENT;
+use super::leftover::Unfinished;
 use crate::error::{Error, Result};
 
 /// A file that appears under its name only once it is complete.
 ///
 /// It is written to a unique name beside the final one, synced, and renamed. Dropped before [`commit`](Self::commit), it
-/// is removed; a killed process leaves the old file as it was, and the unique name behind.
+/// is removed; a killed process leaves the old file as it was, and the unique name behind, which the next file of that name removes.
 #[derive(Debug)]
 pub struct AtomicFile {
     temp: tempfile::NamedTempFile,
@@ -52,11 +53,9 @@ impl AtomicFile {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let mut prefix = std::ffi::OsString::from(".");
-        prefix.push(name);
-        prefix.push(".");
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(&prefix).suffix(".tmp");
+        let unfinished = Unfinished::of(name);
+        unfinished.remove_left_behind(folder);
+        let mut builder = unfinished.builder();
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
@@ -64,6 +63,7 @@ impl AtomicFile {
             builder.permissions(std::fs::Permissions::from_mode(0o666));
         }
         let temp = builder.tempfile_in(folder).map_err(Error::io("cannot write in", folder))?;
+        Unfinished::hold(temp.as_file());
         Ok(AtomicFile { temp, path, replace })
     }
 

@@ -13,6 +13,7 @@ mod aarch64;
 mod float;
 pub mod measure;
 mod prefetch;
+pub(crate) mod sampling;
 pub mod scalar;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod t5;

@@ -148,6 +148,9 @@ pub(super) fn apply<const N: usize>(
     thread_local! {
         static SCRATCH: RefCell<Scratch> = RefCell::default();
     }
+    let spans = || products.iter().map(|p| p.linear.span());
+    let first = spans().map(|span| span.start).min().unwrap_or(0);
+    file.use_matrices(first..spans().map(|span| span.end).max().unwrap_or(0));
     let batch = products[0].x.batch;
     // A single row's tables are made by each thread for itself where that takes less time than fetching them from the
     // cache of another core.
@@ -161,7 +164,8 @@ pub(super) fn apply<const N: usize>(
         .collect();
     pool.run_each(&mut rows, &|_, (kernel, cols, (q, out))| kernel.prepare(*cols, q, out));
     drop(rows);
-    let strips = |linear: &Linear| strips_per_task(&linear.matrix(file), pool.threads(), batch);
+    let threads = pool.width();
+    let strips = |linear: &Linear| strips_per_task(&linear.matrix(file), threads, batch);
     // Where the task of the same number will begin to read, once this product is made.
     let start_of = |linear: &Linear, task: usize| {
         let matrix = linear.matrix(file);

@@ -182,9 +182,30 @@ impl Model {
         (packed + floats) as u64
     }
 
-    /// Bytes per second at which the model's threads read its file once, by plain loops: the bound of decoding.
+    /// Bytes per second at which the model's threads read its packed matrices once, by the fastest of several plain loops:
+    /// the bound of decoding.
     pub fn read_bandwidth(&self) -> f64 {
-        kernels::measure::read_bandwidth(self.file.bytes(), &self.pool)
+        kernels::measure::read_bandwidth(self.matrices(), &self.pool)
+    }
+
+    /// Products of int8 that the model's threads add up in a second by the dot products of its instruction set, at best:
+    /// the bound of prompts and batches.
+    pub fn dot_peak(&self) -> f64 {
+        kernels::measure::dot_peak(self.isa, &self.pool)
+    }
+
+    /// The part of the file that holds the packed matrices: all that decoding reads, but for norms and a row of the
+    /// embedding.
+    fn matrices(&self) -> &[u8] {
+        let bytes = self.file.bytes();
+        let start = bytes.as_ptr().addr();
+        let spans = self.file.matrices().filter_map(|name| {
+            let matrix = self.file.matrix(name)?.0.bytes();
+            let from = matrix.as_ptr().addr().checked_sub(start)?;
+            Some(from..from + matrix.len())
+        });
+        let all = spans.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end));
+        all.and_then(|span| bytes.get(span)).unwrap_or(bytes)
     }
 
     /// Maps the bytes of `range` of the file now, on all threads, reading from the disk what is not in memory.

@@ -34,9 +34,13 @@ impl Linear {
         self.packing
     }
 
-    /// The packed trits, `[rows, cols]`, to be used until those of another matrix are asked for.
+    /// Where the packed trits lie in the file.
+    pub fn span(&self) -> &Span {
+        &self.data
+    }
+
+    /// The packed trits, `[rows, cols]`.
     pub fn matrix<'a>(&self, file: &'a ModelFile) -> PackedMatrix<'a> {
-        file.use_matrix(&self.data);
         PackedMatrix::new(self.packing, self.rows, self.cols, &file.bytes()[self.data.clone()])
             .expect("the span was this matrix's when the file was opened")
     }

@@ -7,6 +7,11 @@ use clap::{CommandFactory, Parser, Subcommand};
 use mmfree::SamplerOptions;
 use mmfree::kernels::Isa;
 
+#[path = "bench/args.rs"]
+mod bench;
+
+pub use bench::{BenchArgs, BenchCommand, KernelBenchArgs, ModelBenchArgs};
+
 /// Writes text with a MatMul-free language model.
 ///
 /// The generated text goes to stdout as it is made, and nothing else does; everything else goes to
@@ -45,7 +50,8 @@ pub enum Command {
     Perplexity(PerplexityArgs),
     /// Shows what a model is, how this machine runs it, and the memory it needs
     Info(InfoArgs),
-    /// Measures how fast a model runs here, beside what the machine's memory and cores allow
+    /// Measures how fast a model or the kernels run here, beside what the machine's memory and cores
+    /// allow
     Bench(BenchArgs),
 }
 
@@ -265,56 +271,6 @@ pub struct InfoArgs {
     pub json: bool,
 }
 
-#[derive(Debug, clap::Args)]
-pub struct BenchArgs {
-    /// Model file [default: the demo model]
-    #[arg(short, long, value_name = "FILE")]
-    pub model: Option<PathBuf>,
-
-    /// Prompt lengths to prefill, as 128,512; 0 for none
-    #[arg(short = 'p', long, value_name = "LIST", value_delimiter = ',', default_value = "512")]
-    pub prompt: Vec<usize>,
-
-    /// Numbers of tokens to decode; 0 for none
-    #[arg(short = 'n', long, value_name = "LIST", value_delimiter = ',', default_value = "128")]
-    pub tokens: Vec<usize>,
-
-    /// Numbers of sequences to decode together
-    #[arg(short = 'b', long, value_name = "LIST", value_delimiter = ',', value_parser = batch, default_value = "1")]
-    pub batch: Vec<usize>,
-
-    /// Numbers of threads [default: the physical cores]
-    #[arg(short, long, value_name = "LIST", value_delimiter = ',', value_parser = threads)]
-    pub threads: Vec<usize>,
-
-    /// Repetitions of each test
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), default_value_t = 5)]
-    pub repetitions: u32,
-
-    /// Instruction set, as without `bench`
-    #[arg(long, value_name = "NAME", value_parser = isa)]
-    pub isa: Option<Isa>,
-
-    /// Kernels, as without `bench`
-    #[arg(long, value_name = "FAMILY", value_parser = ["add", "dot", "auto"], default_value = "auto", hide_default_value = true)]
-    pub kernel: String,
-
-    /// Device, as without `bench`
-    #[arg(long, value_name = "NAME", default_value = "cpu", hide_default_value = true)]
-    pub device: String,
-
-    #[command(flatten)]
-    pub memory: MemoryArgs,
-
-    /// Print JSON
-    #[arg(long, conflicts_with = "csv")]
-    pub json: bool,
-
-    /// Print comma-separated values
-    #[arg(long)]
-    pub csv: bool,
-}
-
 impl Args {
     /// What was typed. A mistake in it ends the program, with exit code 2.
     pub fn read() -> Args {
@@ -416,10 +372,6 @@ fn in_range(text: &str, options: impl Fn(f32) -> SamplerOptions) -> Result<f32, 
         }
         Err(error) => Err(error.to_string()),
     }
-}
-
-fn batch(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|n| (1..=4096).contains(n)).ok_or_else(|| "must be 1 to 4096".into())
 }
 
 fn context(text: &str) -> Result<usize, String> {

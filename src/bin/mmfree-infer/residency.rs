@@ -124,6 +124,6 @@ impl fmt::Display for Plan {
 
 /// A progress bar on stderr over bytes, on a terminal and if `visible`; else nothing.
 fn progress(len: u64, visible: bool) -> ProgressBar {
-    let style = "{msg} [{bar:40}] {bytes}/{total_bytes}, {eta} left";
+    let style = "{msg} [{bar:40}] {decimal_bytes}/{decimal_total_bytes}, {eta} left";
     report::bar("reading", len, style, visible)
 }

@@ -24,7 +24,9 @@ use mmfree_convert::{Embed, EmbeddingType, Options, Pack, Report, Size};
         mmfree-convert m.mmfree --pack i2 -o fast.mmfree    the same model in another packing\n  \
         mmfree-convert inspect m.mmfree\n  \
         mmfree-convert verify m.mmfree                 checks every byte\n\n\
-        A folder called as a subcommand is given as ./inspect."
+        A folder called as a subcommand is given as ./inspect.\n\n\
+        Downloads heed HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_TOKEN_PATH, HF_ENDPOINT, HF_HUB_OFFLINE and\n\
+        HF_HUB_DOWNLOAD_TIMEOUT, as other tools of the Hub do."
 )]
 pub struct Args {
     #[command(subcommand)]

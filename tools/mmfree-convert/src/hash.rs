@@ -1,20 +1,38 @@
-//! Checksums: of each tensor as it stands in the file, and of the model whatever its packing.
+//! Checksums: of each tensor as it stands in the file, of the header, and of the model whatever its
+//! packing.
 //!
-//! Both are taken from the written file, so that they vouch for what is in it and can be checked by
+//! All are taken from the written file, so that they vouch for what is in it and can be checked by
 //! the same code. `docs/FORMAT.md` defines the model hash for other readers.
 
 use std::fmt::Write;
 
-use mmfree::format::{ARCHITECTURE, Config, ModelFile, Role, ShortConv, TensorSpec};
+use mmfree::format::{ARCHITECTURE, Config, ModelFile, Role, ShortConv, TensorSpec, keys};
 use mmfree::packing::PackedMatrix;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::text::hex;
 
+/// Hex digits of a SHA-256.
+const DIGITS: usize = 64;
+
 /// SHA-256 of some bytes in lower-case hex.
 pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
+}
+
+/// What the header of a model file says of itself, and the SHA-256 that it has: over all bytes in
+/// front of the data, those digits taken as zeros. `None` where it does not say.
+pub fn header_sha256(header: &[u8]) -> Option<(&[u8], String)> {
+    // In a text of the header its quotes would be escaped: this is the key.
+    let key = format!("\"{}\":\"", keys::HEADER_SHA256);
+    let at = header.windows(key.len()).position(|w| w == key.as_bytes())? + key.len();
+    let (front, rest) = header.split_at(at);
+    let (stated, behind) = rest.split_at_checked(DIGITS)?;
+    let mut digest = Sha256::new_with_prefix(front);
+    digest.update([b'0'; DIGITS]);
+    digest.update(behind);
+    Some((stated, hex(&digest.finalize())))
 }
 
 /// The model hash: SHA-256 over the numbers that make the logits, the same for every packing and

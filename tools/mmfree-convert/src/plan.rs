@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use mmfree::format::{ALIGNMENT, ARCHITECTURE, Header, Role, TOKENIZER, TensorSpec, VERSION, keys};
+use mmfree::format::{
+    ALIGNMENT, ARCHITECTURE, Header, Role, TOKENIZER, TensorSpec, VERSION, keys, mappable,
+};
 use mmfree::packing::Packing;
 use serde::Serialize;
 
 use crate::embedding::EmbeddingType;
 use crate::error::{Error, Result};
 use crate::floats::type_name;
+use crate::hash::sha256;
 use crate::source::Source;
 
 /// What safetensors readers accept.
@@ -135,17 +138,24 @@ impl Plan {
             parts.push(Part::Tokenizer { offset: at(TOKENIZER) });
         }
         debug_assert!(header_len.is_multiple_of(ALIGNMENT));
+        // It is mapped to be hashed, and by whoever runs it.
+        mappable(header_len as u64 + header.data_len()).map_err(|reason| {
+            Error::Option(format!("the model file {}", reason.replacen("has", "would have", 1)))
+        })?;
         Ok(Plan { header, parts, packing, embedding })
     }
 
-    /// Puts the checksums in their place: of each tensor in the order of the header, and of the
-    /// model.
+    /// Puts the checksums in their place: of each tensor in the order of the header, of the model,
+    /// and of the header itself.
     pub fn set_digests(&mut self, tensors: &[String], model: &str) -> Result<()> {
         let names = self.header.entries().iter().map(|(name, _)| name.as_str());
         let map: BTreeMap<&str, &str> = names.zip(tensors.iter().map(String::as_str)).collect();
         let text = json(&map)?;
         self.header.set(keys::SHA256, text);
         self.header.set(keys::HASH, model);
+        // Its own is still zeros.
+        let digest = sha256(&self.header.to_bytes());
+        self.header.set(keys::HEADER_SHA256, digest);
         Ok(())
     }
 }
@@ -186,6 +196,7 @@ fn set_metadata(
     header.set(keys::SOURCE_TYPES, json(&types)?);
     header.set(keys::SHA256, digests);
     header.set(keys::HASH, NO_DIGEST);
+    header.set(keys::HEADER_SHA256, NO_DIGEST);
     for (name, text) in source.files() {
         header.set(&format!("{}{name}", keys::FILE_PREFIX), text.as_str());
     }

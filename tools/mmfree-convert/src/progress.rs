@@ -64,6 +64,18 @@ impl Progress {
         }
     }
 
+    /// `count` are done in all: fewer than before where something begins anew.
+    #[cfg(feature = "hub")]
+    pub fn set(&self, count: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(count);
+        }
+        if let Some(Ok(mut lines)) = self.lines.as_ref().map(Mutex::lock) {
+            lines.done = count;
+        }
+        self.add(0);
+    }
+
     /// What comes after the count.
     pub fn message(&self, text: &str) {
         if let Some(bar) = &self.bar {

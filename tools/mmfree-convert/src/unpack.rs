@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use mmfree::Error;
-use mmfree::format::{Embedding, Header, ModelFile, Role, TensorSpec, keys};
+use mmfree::format::{Embedding, Header, ModelFile, Role, TensorSpec, Unfinished, keys};
 use mmfree::packing::PackedMatrix;
 use rayon::prelude::*;
 use serde_json::{Map, Value};
@@ -42,7 +42,7 @@ pub fn unpack(input: &Path, output: &Path, options: &Options) -> Result<()> {
         Err(error) => error.kind() == std::io::ErrorKind::NotFound,
     };
     if !free {
-        return Err(Error::invalid(output, "exists already").into());
+        return Err(Error::invalid(output, "exists already; name another folder").into());
     }
     let threads = options.threads.unwrap_or(0);
     let pool = rayon::ThreadPoolBuilder::new()
@@ -63,6 +63,7 @@ struct Folder {
     temp: tempfile::TempDir,
     path: PathBuf,
     parent: PathBuf,
+    _held: File,
 }
 
 impl Folder {
@@ -72,22 +73,23 @@ impl Folder {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        let mut prefix = std::ffi::OsString::from(".");
-        prefix.push(name);
-        prefix.push(".");
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(&prefix).suffix(".tmp");
+        let unfinished = Unfinished::of(name);
+        unfinished.remove_left_behind(&parent);
+        let mut builder = unfinished.builder();
         {
             use std::os::unix::fs::PermissionsExt;
             // As any new folder: the umask takes its part.
             builder.permissions(std::fs::Permissions::from_mode(0o777));
         }
         let temp = builder.tempdir_in(&parent).map_err(Error::io("cannot write in", &parent))?;
-        Ok(Folder { temp, path: path.to_owned(), parent })
+        // One that cannot be opened cannot be written either, which is found at once.
+        let held = File::open(temp.path()).map_err(Error::io("cannot open", temp.path()))?;
+        Unfinished::hold(&held);
+        Ok(Folder { temp, path: path.to_owned(), parent, _held: held })
     }
 
     fn commit(self) -> Result<()> {
-        let Folder { temp, path, parent } = self;
+        let Folder { temp, path, parent, .. } = self;
         sync(temp.path())?;
         // Renaming never replaces a folder that has something in it.
         std::fs::rename(temp.path(), &path).map_err(Error::io("cannot write", &path))?;

@@ -36,8 +36,8 @@ pub struct Damage {
     pub reason: String,
 }
 
-/// Reads all of the model file at `path`: the SHA-256 of each tensor, every code of the packed
-/// matrices, their row constants, every float, and the model hash.
+/// Reads all of the model file at `path`: the SHA-256 of the header and of each tensor, every code of
+/// the packed matrices, their row constants, every float, and the model hash.
 ///
 /// # Errors
 /// As [`ModelFile::open`]: a file that cannot be opened as a model. Damage is no error here.
@@ -76,6 +76,7 @@ pub(crate) fn check(file: &ModelFile) -> Result<Verification> {
         part: keys::SHA256.to_owned(),
         reason: format!("has a checksum of {}, which is not there", clip(name)),
     }));
+    damages.extend(header_damage(&file.bytes()[..start]));
     let hash = hash::model_hash(file);
     if hash != file.hash() {
         let reason = format!("is {}, but the tensors give {hash}", file.hash());
@@ -88,6 +89,19 @@ pub(crate) fn check(file: &ModelFile) -> Result<Verification> {
         damages,
         hash: file.hash().to_owned(),
     })
+}
+
+/// What is wrong with the header.
+fn header_damage(header: &[u8]) -> Option<Damage> {
+    let reason = match hash::header_sha256(header) {
+        None => "is not there: the header has no checksum".to_owned(),
+        Some((stated, digest)) if stated != digest.as_bytes() => {
+            let stated = clip(&String::from_utf8_lossy(stated));
+            format!("is {stated}, but the header gives {digest}")
+        }
+        Some(_) => return None,
+    };
+    Some(Damage { part: keys::HEADER_SHA256.to_owned(), reason })
 }
 
 /// What is wrong with a tensor.

@@ -15,7 +15,7 @@ use clap_complete::Shell;
 #[allow(dead_code)]
 #[path = "../../mmfree-convert/src/args.rs"]
 mod convert;
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 #[path = "../../../src/bin/mmfree-infer/args.rs"]
 mod infer;
 
@@ -44,10 +44,11 @@ fn write(folder: &Path) -> io::Result<()> {
     std::fs::create_dir_all(&completions)?;
     for mut program in programs() {
         let name = program.get_name().to_owned();
+        // `help COMMAND` needs no page of its own.
+        clap_mangen::generate_to(program.clone().disable_help_subcommand(true), &man)?;
         for &shell in Shell::value_variants() {
             clap_complete::generate_to(shell, &mut program, &name, &completions)?;
         }
-        clap_mangen::generate_to(program, &man)?;
     }
     Ok(())
 }
@@ -71,6 +72,9 @@ mod tests {
         {
             assert!(read(&format!("man/{page}.1")).contains(".TH"), "{page}");
         }
+        let pages = std::fs::read_dir(folder.path().join("man")).unwrap();
+        let names: Vec<_> = pages.map(|page| page.unwrap().file_name()).collect();
+        assert!(names.iter().all(|name| !name.to_string_lossy().contains("help")), "{names:?}");
         assert!(read("man/mmfree-convert.1").contains("\\-\\-revision"));
         for file in ["mmfree-infer.bash", "_mmfree-convert", "mmfree-convert.fish"] {
             assert!(!read(&format!("completions/{file}")).is_empty(), "{file}");

@@ -12,6 +12,9 @@ use super::{pickle, safetensors};
 use crate::json::{self, Unique};
 use crate::text::clip;
 
+/// What a clone has in the place of a large file until that is fetched.
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+
 /// Finds the tensors in a file's bytes; the number is the file's.
 type Reader = fn(&Path, &[u8], usize) -> Result<HashMap<String, Stored>>;
 
@@ -70,6 +73,10 @@ pub fn open(folder: &Path) -> Result<Weights> {
 /// Maps a file, and gives its tensors.
 fn open_file(path: &Path, kind: &Kind, weights: &mut Weights) -> Result<HashMap<String, Stored>> {
     let map = Mapping::open(path)?;
+    if map.starts_with(LFS_POINTER) {
+        let reason = "is a Git LFS pointer, not the weights: `git lfs pull` fetches them";
+        return Err(Error::invalid(path, reason));
+    }
     let tensors = (kind.read)(path, &map, weights.file_count())?;
     weights.add_file(path.to_owned(), map);
     Ok(tensors)
@@ -125,7 +132,7 @@ fn shard_path(folder: &Path, name: &str) -> Option<PathBuf> {
     if name.contains('\0') {
         return None;
     }
-    let mut components = Path::new(name).components();
+    let mut components = Path::new(name).components().skip_while(|part| *part == Component::CurDir);
     match (components.next(), components.next()) {
         (Some(Component::Normal(file)), None) => Some(folder.join(file)),
         _ => None,

@@ -229,6 +229,7 @@ impl Source for Checkpoint {
 
     fn matrix(&self, spec: &TensorSpec) -> Result<Box<dyn TritMatrix + '_>> {
         let stored = self.stored(&spec.name)?;
+        self.weights.check(stored).map_err(|e| self.bad(stored, spec, e))?;
         let (rows, cols) = (spec.shape[0], spec.shape[1]);
         let values = self.weights.values(stored, self.stored_type(&spec.name));
         let mut matrix =
@@ -242,6 +243,7 @@ impl Source for Checkpoint {
 
     fn floats(&self, spec: &TensorSpec, first: usize, out: &mut [f32]) -> Result<()> {
         let stored = self.stored(&spec.name)?;
+        self.weights.check(stored).map_err(|e| self.bad(stored, spec, e))?;
         self.weights.values(stored, self.stored_type(&spec.name)).decode(first, out);
         match out.iter().position(|v| !v.is_finite()) {
             Some(at) => {

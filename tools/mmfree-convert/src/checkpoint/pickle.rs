@@ -2,19 +2,17 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use mmfree::Error;
 
 use super::unpickle::{self, Tensor};
-use super::weights::Stored;
-use super::zip::{self, Archive};
+use super::weights::{Checksum, Stored};
+use super::zip::{self, Archive, Found};
 use crate::text::clip;
 
 /// The first bytes of a file of torch before 1.6: a pickled magic number.
 const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46";
-
-/// The most dimensions of a tensor.
-const MAX_DIMENSIONS: usize = 8;
 
 /// The tensors in the bytes of a file, which is number `file` of the checkpoint.
 ///
@@ -46,22 +44,25 @@ fn read(bytes: &[u8], file: usize) -> Result<HashMap<String, Stored>, String> {
     };
     let folder = pickle.strip_suffix("data.pkl").unwrap_or_default();
     // Without this entry, the order of the machine that wrote it: little-endian in practice.
-    if let Some(span) = archive.find(&format!("{folder}byteorder"))?
-        && bytes[span.clone()] != *b"little"
+    if let Some(order) = archive.entry(&format!("{folder}byteorder"))?
+        && order != b"little"
     {
-        let order = clip(&String::from_utf8_lossy(&bytes[span]));
+        let order = clip(&String::from_utf8_lossy(order));
         return Err(format!("its byte order is {order}, must be little"));
     }
-    let span = archive.find(pickle)?.unwrap_or_default();
-    let tensors = unpickle::unpickle(&bytes[span]).map_err(|e| format!("data.pkl: {e}"))?;
-    let mut out = HashMap::new();
+    let pickle = archive.entry(pickle)?.unwrap_or_default();
+    let tensors = unpickle::unpickle(pickle).map_err(|e| format!("data.pkl: {e}"))?;
+    let (mut out, mut checksums) = (HashMap::new(), Checksums::new());
     for (name, tensor) in tensors {
-        let stored = place(&archive, folder, &tensor, file)
+        let stored = place(&archive, folder, &tensor, file, &mut checksums)
             .map_err(|e| format!("tensor {}: {e}", clip(&name)))?;
         out.insert(name.as_ref().to_owned(), stored);
     }
     Ok(out)
 }
+
+/// Those of the entries that tensors lie in, by where these begin.
+type Checksums = HashMap<usize, Arc<Checksum>>;
 
 /// Where a tensor lies in the file.
 fn place(
@@ -69,11 +70,12 @@ fn place(
     folder: &str,
     tensor: &Tensor,
     file: usize,
+    checksums: &mut Checksums,
 ) -> Result<Stored, String> {
     let (storage, shape) = (&tensor.storage, &tensor.shape);
-    if shape.len() > MAX_DIMENSIONS || tensor.strides.len() != shape.len() {
+    if tensor.strides.len() != shape.len() {
         return Err(format!(
-            "has {} dimensions and {} strides, must have as many of both, at most {MAX_DIMENSIONS}",
+            "has {} dimensions and {} strides, must have as many of both",
             shape.len(),
             tensor.strides.len()
         ));
@@ -94,8 +96,8 @@ fn place(
         expected = expected.checked_mul(size.max(1)).ok_or_else(too_large)?;
     }
     let name = format!("{folder}data/{}", storage.key);
-    let span = archive.find(&name)?;
-    let span = span.ok_or_else(|| format!("entry {} is missing", clip(&name)))?;
+    let found = archive.find(&name)?;
+    let Found { span, crc } = found.ok_or_else(|| format!("entry {} is missing", clip(&name)))?;
     if storage.len.checked_mul(storage.size) != Some(span.len() as u64) {
         return Err(format!(
             "entry {} has {} bytes, must hold {} values of {} bytes",
@@ -114,12 +116,17 @@ fn place(
             storage.len
         )
     })?;
+    let checksum = checksums.entry(span.start).or_insert_with(|| {
+        Arc::new(Checksum { entry: name, span: span.clone(), crc, result: OnceLock::new() })
+    });
     // All of these are at most the length of the file.
     let at = |value: u64| span.start + (value * storage.size) as usize;
     Ok(Stored {
         file,
         float: storage.element.map_err(str::to_owned),
-        shape: shape.iter().map(|&size| size as usize).collect(),
+        // An empty tensor's other sizes may be anything.
+        shape: shape.iter().map(|&size| usize::try_from(size).unwrap_or(usize::MAX)).collect(),
         span: at(tensor.offset)..at(end),
+        checksum: Some(checksum.clone()),
     })
 }

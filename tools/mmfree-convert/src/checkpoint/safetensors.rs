@@ -40,7 +40,8 @@ pub fn tensors(path: &Path, bytes: &[u8], file: usize) -> Result<HashMap<String,
         };
         // In the file, and as long as type and shape call for: read_header has checked it.
         let span = start + info.data_offsets.0..start + info.data_offsets.1;
-        tensors.insert(name, Stored { file, float, shape: info.shape.clone(), span });
+        let stored = Stored { file, float, shape: info.shape.clone(), span, checksum: None };
+        tensors.insert(name, stored);
     }
     Ok(tensors)
 }

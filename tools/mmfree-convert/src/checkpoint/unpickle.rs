@@ -21,6 +21,9 @@ const MAX_OPCODES: usize = 1 << 20;
 /// How deep tuples may stand in tuples. Those of a tensor stand three deep.
 const MAX_DEPTH: usize = 16;
 
+/// The most dimensions of a tensor: each takes memory anew wherever a shape is used.
+const MAX_DIMENSIONS: usize = 8;
+
 /// A tensor of a state dict: some elements of a storage.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
@@ -452,6 +455,12 @@ fn whole(value: i64) -> Result<u64, String> {
 }
 
 fn sizes(values: &[Value]) -> Result<Vec<u64>, String> {
+    if values.len() > MAX_DIMENSIONS {
+        return Err(format!(
+            "a shape has {} dimensions, must have at most {MAX_DIMENSIONS}",
+            values.len()
+        ));
+    }
     let size = |value: &Value| match value {
         Value::Int(value) => whole(*value),
         other => Err(format!("a size is {}, must be a number", other.kind())),

@@ -5,10 +5,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use mmfree::format::{FloatType, Mapping};
 
+use super::zip::check_crc;
 use crate::floats::Values;
+use crate::text::clip;
 
 /// Where a tensor is stored.
 #[derive(Debug)]
@@ -21,6 +24,21 @@ pub struct Stored {
     pub shape: Vec<usize>,
     /// Its bytes in the file, as many as type and shape call for.
     pub span: Range<usize>,
+    /// What its file says of the bytes that it lies in, where the file has checksums.
+    pub checksum: Option<Arc<Checksum>>,
+}
+
+/// A CRC-32 over some bytes of a file, in which there may be many tensors.
+#[derive(Debug)]
+pub struct Checksum {
+    /// What the bytes are called.
+    pub entry: String,
+    /// The bytes.
+    pub span: Range<usize>,
+    /// What their CRC-32 must be.
+    pub crc: u32,
+    /// Computed when the first tensor is read, once: a file may have more tensors than bytes.
+    pub result: OnceLock<Result<(), String>>,
 }
 
 /// Mapped files and the tensors in them.
@@ -82,6 +100,17 @@ impl Weights {
     /// Bytes of all files.
     pub fn size(&self) -> u64 {
         self.files.iter().map(|(_, map)| map.len() as u64).sum()
+    }
+
+    /// Holds the bytes that a tensor lies in against their checksum, if they have one.
+    ///
+    /// # Errors
+    /// Bytes that are damaged.
+    pub fn check(&self, stored: &Stored) -> Result<(), String> {
+        let Some(checksum) = &stored.checksum else { return Ok(()) };
+        let bytes = &self.files[stored.file].1[checksum.span.clone()];
+        let result = checksum.result.get_or_init(|| check_crc(bytes, checksum.crc));
+        result.clone().map_err(|e| format!("entry {}: {e}", clip(&checksum.entry)))
     }
 
     /// The values of a tensor, as type `float`, which is the one that it has.

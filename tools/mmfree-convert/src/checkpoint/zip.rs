@@ -3,6 +3,7 @@
 //! Small on purpose: torch stores entries as they are, so that they can be used where they lie in
 //! the mapped file, and reading the central directory is all that takes. Archives above 4 GiB
 //! (zip64) are read; compressed and encrypted entries are refused by the one who asks for them.
+//! Checksums are for the one who reads the bytes.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -36,6 +37,7 @@ pub struct Archive<'a> {
 struct Entry {
     encrypted: bool,
     method: u64,
+    crc: u32,
     stored_len: u64,
     len: u64,
     /// Where its local header stands.
@@ -67,6 +69,7 @@ impl<'a> Archive<'a> {
             let mut entry = Entry {
                 encrypted: le(record, 8, 2) & 1 != 0,
                 method: le(record, 10, 2),
+                crc: le(record, 16, 4) as u32,
                 stored_len: le(record, 20, 4),
                 len: le(record, 24, 4),
                 local: le(record, 42, 4),
@@ -87,14 +90,53 @@ impl<'a> Archive<'a> {
         self.entries.keys().copied()
     }
 
-    /// Where in the file the bytes of an entry lie; `None` where there is no such entry.
+    /// Where in the file the bytes of an entry lie, and its checksum; `None` where there is no such
+    /// entry.
     ///
     /// # Errors
     /// An entry that is not stored as it is, or not in the file.
-    pub fn find(&self, name: &str) -> Result<Option<Range<usize>>, String> {
+    pub fn find(&self, name: &str) -> Result<Option<Found>, String> {
         let Some(entry) = self.entries.get(name) else { return Ok(None) };
-        entry.span(self.bytes, name).map(Some).map_err(|e| format!("entry {}: {e}", clip(name)))
+        let span =
+            entry.span(self.bytes, name).map_err(|e| format!("entry {}: {e}", clip(name)))?;
+        Ok(Some(Found { span, crc: entry.crc }))
     }
+
+    /// The bytes of an entry, which is small, held against its checksum.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find), and damage.
+    pub fn entry(&self, name: &str) -> Result<Option<&'a [u8]>, String> {
+        let Some(found) = self.find(name)? else { return Ok(None) };
+        let bytes = &self.bytes[found.span];
+        check_crc(bytes, found.crc).map_err(|e| format!("entry {}: {e}", clip(name)))?;
+        Ok(Some(bytes))
+    }
+}
+
+/// An entry whose bytes can be used where they lie.
+#[derive(Debug)]
+pub struct Found {
+    /// Its bytes in the file.
+    pub span: Range<usize>,
+    /// The CRC-32 that the archive states for them.
+    pub crc: u32,
+}
+
+/// Holds bytes against the CRC-32 of their entry. A 0 states none: torch writes it when it is told
+/// to compute no checksums (`torch.serialization.set_crc32_options`).
+///
+/// # Errors
+/// Bytes that are damaged.
+pub fn check_crc(bytes: &[u8], stated: u32) -> Result<(), String> {
+    if stated == 0 {
+        return Ok(());
+    }
+    let crc = crc32fast::hash(bytes);
+    if crc == stated {
+        return Ok(());
+    }
+    Err(format!("is damaged: its CRC-32 is {crc:08x}, must be {stated:08x}"))
 }
 
 impl Entry {

@@ -10,6 +10,7 @@ use mmfree::Error;
 /// `models--organisation--name` in the cache.
 pub struct Cache {
     root: PathBuf,
+    locks: PathBuf,
 }
 
 impl Cache {
@@ -19,11 +20,12 @@ impl Cache {
     /// # Errors
     /// An environment that names none.
     pub fn of(id: &str) -> Result<Cache, String> {
-        let hub = match variable("HF_HUB_CACHE").or_else(|| variable("HUGGINGFACE_HUB_CACHE")) {
-            Some(path) => PathBuf::from(path),
+        let hub = match path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE")) {
+            Some(path) => path,
             None => home()?.join("hub"),
         };
-        Ok(Cache { root: hub.join(format!("models--{}", id.replace('/', "--"))) })
+        let name = format!("models--{}", id.replace('/', "--"));
+        Ok(Cache { root: hub.join(&name), locks: hub.join(".locks").join(name) })
     }
 
     /// The folder.
@@ -34,6 +36,11 @@ impl Cache {
     /// Where the bytes of the file with this etag are, or will be.
     pub fn blob(&self, etag: &str) -> PathBuf {
         self.root.join("blobs").join(etag)
+    }
+
+    /// What other tools lock too while they write the bytes of the file with this etag.
+    pub fn lock_file(&self, etag: &str) -> PathBuf {
+        self.locks.join(format!("{etag}.lock"))
     }
 
     /// The folder of a commit.
@@ -58,6 +65,10 @@ impl Cache {
             return Ok(());
         }
         let path = self.root.join("refs").join(revision);
+        // A cache that has all of it may be one that cannot be written.
+        if fs::read_to_string(&path).is_ok_and(|known| known.trim() == commit) {
+            return Ok(());
+        }
         let write = || {
             let folder = path.parent().unwrap_or(&self.root);
             fs::create_dir_all(folder)?;
@@ -93,16 +104,24 @@ pub fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// A path in the environment, if there is one; a `~` in front is the user's home.
+pub fn path(name: &str) -> Option<PathBuf> {
+    let path = env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)?;
+    match (path.strip_prefix("~"), env::var_os("HOME")) {
+        (Ok(rest), Some(home)) => Some(PathBuf::from(home).join(rest)),
+        _ => Some(path),
+    }
+}
+
 /// `HF_HOME`, or `huggingface` in the user's cache.
 ///
 /// # Errors
 /// An environment that has none of it.
 pub fn home() -> Result<PathBuf, String> {
-    if let Some(home) = variable("HF_HOME") {
-        return Ok(home.into());
+    if let Some(home) = path("HF_HOME") {
+        return Ok(home);
     }
-    let cache = variable("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(variable("HOME")?).join(".cache")));
+    let cache = path("XDG_CACHE_HOME").or_else(|| Some(path("HOME")?.join(".cache")));
     let cache = cache.ok_or("no place for the cache: set HF_HOME")?;
     Ok(cache.join("huggingface"))
 }

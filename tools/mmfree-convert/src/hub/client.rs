@@ -1,14 +1,15 @@
 //! Requests to the Hub.
 
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::config::RedirectAuthHeaders;
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
 use super::MAX_LIST;
-use super::cache::{home, variable};
+use super::cache::{home, path, variable};
+use crate::options::Options;
 use crate::text::clip;
 
 /// How often a request is sent that is answered by "later".
@@ -17,12 +18,17 @@ const TRIES: u32 = 4;
 /// The longest pause that an answer may ask for.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
+/// How long nothing is looked at while there is nothing to do but wait.
+pub const GLANCE: Duration = Duration::from_millis(100);
+
 /// Why there is no answer.
 pub enum Failure {
     /// The Hub was not reached.
     Network(String),
     /// The Hub refused.
     Answer(String),
+    /// The user has had enough.
+    Cancelled,
 }
 
 /// What the Hub says of a file before it is downloaded.
@@ -34,7 +40,8 @@ pub struct Announced {
 }
 
 /// A client with the user's token.
-pub struct Client {
+pub struct Client<'a> {
+    options: &'a Options,
     agent: Agent,
     endpoint: String,
     token: Option<String>,
@@ -46,19 +53,24 @@ pub fn offline() -> bool {
     variable("HF_HUB_OFFLINE").is_some_and(on)
 }
 
-impl Client {
+impl<'a> Client<'a> {
     /// As the environment says: `HF_ENDPOINT`, `HF_TOKEN` or the file at `HF_TOKEN_PATH`.
     ///
     /// # Errors
-    /// A token that cannot be one.
-    pub fn from_env() -> Result<Client, String> {
+    /// An endpoint or a token that cannot be one.
+    pub fn from_env(options: &'a Options) -> Result<Client<'a>, String> {
         let endpoint = variable("HF_ENDPOINT").unwrap_or("https://huggingface.co".into());
+        let host = ["https://", "http://"].iter().find_map(|scheme| endpoint.strip_prefix(scheme));
+        if !host.is_some_and(|host| !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic()))
+        {
+            let endpoint = clip(&endpoint);
+            return Err(format!("HF_ENDPOINT is {endpoint}, must be as https://huggingface.co"));
+        }
         let token = match variable("HF_TOKEN") {
             Some(token) => Some(token),
             None => {
-                let path = variable("HF_TOKEN_PATH").map(Into::into);
-                let path = path.or_else(|| Some(home().ok()?.join("token")));
-                path.and_then(|path: std::path::PathBuf| std::fs::read_to_string(path).ok())
+                let path = path("HF_TOKEN_PATH").or_else(|| Some(home().ok()?.join("token")));
+                path.and_then(|path| std::fs::read_to_string(path).ok())
             }
         };
         let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
@@ -77,7 +89,7 @@ impl Client {
             .user_agent(concat!("mmfree-convert/", env!("CARGO_PKG_VERSION")))
             .build()
             .new_agent();
-        Ok(Client { agent, endpoint: endpoint.trim_end_matches('/').to_owned(), token })
+        Ok(Client { options, agent, endpoint: endpoint.trim_end_matches('/').to_owned(), token })
     }
 
     /// The list of a repository's files at a revision, and its commit, in JSON.
@@ -116,12 +128,19 @@ impl Client {
             let response = self.send(|| {
                 // Large files are elsewhere, but this answer has their size and hash.
                 let request = self.agent.head(&url).config().max_redirects(0).build();
-                self.authorise(request.header("Accept-Encoding", "identity")).call()
+                let request = request.header("Accept-Encoding", "identity");
+                let own = origin(&url).eq_ignore_ascii_case(origin(&self.endpoint));
+                if own { self.authorise(request) } else { request }.call()
             })?;
             let header = |name: &str| response.headers().get(name)?.to_str().ok();
-            // A repository that was renamed.
-            if let Some(path) = header("location").filter(|location| location.starts_with('/')) {
-                url = format!("{}{path}", self.endpoint);
+            // A repository that was renamed, or a place that the Hub keeps small files in.
+            let location = header("location").filter(|_| response.status().is_redirection());
+            let elsewhere = |location: &&str| {
+                let relative = location.starts_with('/') && !location.starts_with("//");
+                relative || header("x-linked-etag").is_none()
+            };
+            if let Some(location) = location.filter(elsewhere) {
+                url = resolve(&url, location);
                 continue;
             }
             let etag = header("x-linked-etag").or_else(|| header("etag")).unwrap_or_default();
@@ -146,7 +165,14 @@ impl Client {
     pub fn bytes(&self, url: &str, from: u64) -> Result<Response<Body>, Failure> {
         let range = format!("bytes={from}-");
         let headers = [("Range", range.as_str())];
-        self.send(|| self.get(url, if from > 0 { &headers } else { &[] }))
+        let response = self.send(|| self.get(url, if from > 0 { &headers } else { &[] }))?;
+        match response.status().as_u16() {
+            200 | 206 | 416 => Ok(response),
+            status => Err(Failure::Answer(format!(
+                "no answer that helps (HTTP {status} from {})",
+                self.endpoint
+            ))),
+        }
     }
 
     fn get(&self, url: &str, headers: &[(&str, &str)]) -> Result<Response<Body>, ureq::Error> {
@@ -159,6 +185,15 @@ impl Client {
             Some(token) => request.header("Authorization", format!("Bearer {token}")),
             None => request,
         }
+    }
+
+    fn pause(&self, pause: Duration) -> Result<(), Failure> {
+        let end = Instant::now() + pause;
+        while let Some(left) = end.checked_duration_since(Instant::now()) {
+            self.options.check_cancelled().map_err(|_| Failure::Cancelled)?;
+            std::thread::sleep(left.min(GLANCE));
+        }
+        Ok(())
     }
 
     /// Sends a request, again after a pause where the answer is "later".
@@ -177,7 +212,7 @@ impl Client {
                     let asked = response.headers().get("retry-after");
                     let asked = asked.and_then(|value| value.to_str().ok()?.parse().ok());
                     let pause = asked.map_or(Duration::from_secs(1 << tries), Duration::from_secs);
-                    std::thread::sleep(pause.min(MAX_PAUSE));
+                    self.pause(pause.min(MAX_PAUSE))?;
                     continue;
                 }
                 401 if self.token.is_none() => {
@@ -197,6 +232,50 @@ impl Client {
     }
 }
 
+/// The scheme and the host of a URL.
+fn origin(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    url[host..].find('/').map_or(url, |len| &url[..host + len])
+}
+
+/// Where a `Location` leads from a URL (RFC 3986, section 5.2, without `..`).
+fn resolve(base: &str, location: &str) -> String {
+    if location.contains("://") && !location.starts_with('/') {
+        return location.to_owned();
+    }
+    if location.starts_with("//") {
+        let scheme = base.find("//").unwrap_or(0);
+        return format!("{}{location}", &base[..scheme]);
+    }
+    if location.starts_with('/') {
+        return format!("{}{location}", origin(base));
+    }
+    let path = base.split('?').next().unwrap_or(base);
+    let folder = path.rfind('/').unwrap_or(0).max(origin(base).len());
+    format!("{}/{location}", &base[..folder])
+}
+
 fn network(reason: &str) -> String {
     format!("it cannot be reached: {}", clip(reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_leads_where_it_says() {
+        let base = "https://a.b:1/hf/x?y=/z";
+        for (location, expected) in [
+            ("https://c/d", "https://c/d"),
+            ("//c/d", "https://c/d"),
+            ("/d?e=https://f", "https://a.b:1/d?e=https://f"),
+            ("d", "https://a.b:1/hf/d"),
+        ] {
+            assert_eq!(resolve(base, location), expected);
+        }
+        assert_eq!(resolve("http://a", "d"), "http://a/d");
+        assert_eq!(origin(base), "https://a.b:1");
+        assert_eq!(origin("http://a"), "http://a");
+    }
 }

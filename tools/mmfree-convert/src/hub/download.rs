@@ -2,20 +2,28 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::cache::Cache;
-use super::client::{Announced, Client, Failure};
+use super::cache::variable;
+use super::client::{Announced, Client, Failure, GLANCE};
 use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::progress::Progress;
-use crate::text::hex;
+use crate::text::{clip, hex};
 
 /// How often in a row a download may be cut without a byte more.
 const CUTS: u32 = 3;
+
+/// How long a connection may say nothing: then it is taken for cut. `HF_HUB_DOWNLOAD_TIMEOUT`
+/// has another number of seconds.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// A file of a repository.
 pub struct File<'a> {
@@ -32,7 +40,12 @@ pub struct File<'a> {
 /// # Errors
 /// What the Hub or the network says; data of another size or hash than announced; a cache that
 /// cannot be written.
-pub fn file(client: &Client, cache: &Cache, file: &File<'_>, options: &Options) -> Result<PathBuf> {
+pub fn file(
+    client: &Client<'_>,
+    cache: &Cache,
+    file: &File<'_>,
+    options: &Options,
+) -> Result<PathBuf> {
     let path = cache.snapshot_folder(file.commit).join(file.name);
     // A commit never changes.
     if path.is_file() {
@@ -44,6 +57,7 @@ pub fn file(client: &Client, cache: &Cache, file: &File<'_>, options: &Options) 
     };
     let reason = |failure| match failure {
         Failure::Network(reason) | Failure::Answer(reason) => fail(reason),
+        Failure::Cancelled => Error::Cancelled,
     };
     let url = client.url(file.id, file.commit, file.name);
     let announced = client.announced(&url).map_err(reason)?;
@@ -53,9 +67,15 @@ pub fn file(client: &Client, cache: &Cache, file: &File<'_>, options: &Options) 
         fs::create_dir_all(&folder).map_err(mmfree::Error::io("cannot write in", &folder))?;
         let title = format!("downloading {} ({})", file.name, crate::text::bytes(announced.size));
         let progress = Progress::start(options.report, &title, announced.size);
-        let download =
-            Download { client, url: &url, announced: &announced, progress: &progress, options };
-        download.run(&blob).map_err(|stop| match stop {
+        let download = Download {
+            client,
+            url: &url,
+            announced: &announced,
+            title: &title,
+            progress: &progress,
+            options,
+        };
+        download.run(&blob, &cache.lock_file(&announced.etag)).map_err(|stop| match stop {
             Stop::Cancelled => Error::Cancelled,
             Stop::Failed(failure) => reason(failure),
             Stop::Io(path, error) => mmfree::Error::io("cannot write", &path)(error).into(),
@@ -72,15 +92,21 @@ enum Stop {
 }
 
 struct Download<'a> {
-    client: &'a Client,
+    client: &'a Client<'a>,
     url: &'a str,
     announced: &'a Announced,
+    title: &'a str,
     progress: &'a Progress,
     options: &'a Options,
 }
 
 impl Download<'_> {
-    fn run(&self, blob: &Path) -> std::result::Result<(), Stop> {
+    fn run(&self, blob: &Path, lock: &Path) -> std::result::Result<(), Stop> {
+        // Another download of the same file has it; once that is done, the blob is there.
+        let _lock = self.lock(lock)?;
+        if fs::metadata(blob).is_ok_and(|meta| meta.len() == self.announced.size) {
+            return Ok(());
+        }
         let mut name = blob.as_os_str().to_owned();
         name.push(".incomplete");
         let path = PathBuf::from(name);
@@ -88,17 +114,12 @@ impl Download<'_> {
         let open =
             || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut out = open().map_err(io)?;
-        // Another download of the same file has it; once that is done, the blob is there.
-        out.lock().map_err(io)?;
-        if fs::metadata(blob).is_ok_and(|meta| meta.len() == self.announced.size) {
-            return Ok(());
-        }
         let size = self.announced.size;
         let mut done = out.seek(SeekFrom::End(0)).map_err(io)?;
         if done > size {
             done = 0;
         }
-        self.progress.add(done);
+        self.progress.set(done);
         let mut cuts = 0;
         while done < size {
             let before = done;
@@ -118,6 +139,41 @@ impl Download<'_> {
         fs::rename(&path, blob).map_err(io)
     }
 
+    /// Takes the lock that other tools take too: `flock`, as the `filelock` of Python has it on Unix.
+    fn lock(&self, path: &Path) -> std::result::Result<fs::File, Stop> {
+        let io = |error| Stop::Io(path.to_owned(), error);
+        let folder = path.parent().unwrap_or(path);
+        fs::create_dir_all(folder).map_err(io)?;
+        let mut waits = false;
+        loop {
+            let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+            let file = file.map_err(io)?;
+            match file.try_lock() {
+                Ok(()) => {
+                    // Whoever had it may have removed it.
+                    let (ours, there) = (file.metadata().map_err(io)?, fs::metadata(path));
+                    if there
+                        .is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino()))
+                    {
+                        if waits {
+                            self.progress.message(self.title);
+                        }
+                        return Ok(file);
+                    }
+                }
+                Err(fs::TryLockError::WouldBlock) => {
+                    if !waits {
+                        self.progress.message("waiting for another download of it");
+                        waits = true;
+                    }
+                    self.options.check_cancelled().map_err(|_| Stop::Cancelled)?;
+                    std::thread::sleep(GLANCE);
+                }
+                Err(fs::TryLockError::Error(error)) => return Err(io(error)),
+            }
+        }
+    }
+
     /// Reads one answer to its end.
     fn part(
         &self,
@@ -127,34 +183,47 @@ impl Download<'_> {
     ) -> std::result::Result<(), Stop> {
         let io = |error| Stop::Io(path.to_owned(), error);
         let response = self.client.bytes(self.url, *done).map_err(Stop::Failed)?;
-        let range = response.headers().get("content-range").and_then(|v| v.to_str().ok());
-        let continues = response.status() == 206
-            && range.is_some_and(|range| range.starts_with(&format!("bytes {done}-")));
-        if !continues {
+        let size = self.announced.size;
+        let header = |name: &str| response.headers().get(name)?.to_str().ok();
+        let answer = |reason: String| Stop::Failed(Failure::Answer(reason));
+        let network = |reason: String| Stop::Failed(Failure::Network(reason));
+        match response.status().as_u16() {
+            206 => {
+                let range = header("content-range").unwrap_or_default();
+                let fits = range.strip_prefix(&format!("bytes {done}-"));
+                let total = fits.and_then(|range| range.split_once('/')).map(|(_, total)| total);
+                if !total.is_some_and(|total| total == "*" || total.parse() == Ok(size)) {
+                    return Err(answer(format!(
+                        "byte {done} of {size} was asked for, but the answer is {}",
+                        clip(range)
+                    )));
+                }
+            }
+            416 => {
+                *done = 0;
+                out.set_len(0).map_err(io)?;
+                return Err(network("the Hub has less of it than it announced".to_owned()));
+            }
             // All of it, from the start: what is there is of no use.
-            *done = 0;
-        }
-        if response.status() == 416 {
-            out.set_len(0).map_err(io)?;
-            let reason = "the Hub has less of it than it announced".to_owned();
-            return Err(Stop::Failed(Failure::Network(reason)));
+            _ => {
+                *done = 0;
+                let len = header("content-length").and_then(|len| len.parse().ok());
+                if let Some(len) = len.filter(|&len: &u64| len != size) {
+                    return Err(answer(format!("has {len} bytes, but the Hub announced {size}")));
+                }
+            }
         }
         out.seek(SeekFrom::Start(*done)).map_err(io)?;
-        let mut body = response.into_body().into_reader();
-        let mut buffer = vec![0; 1 << 18];
-        while *done < self.announced.size {
-            if self.options.check_cancelled().is_err() {
-                return Err(Stop::Cancelled);
+        let incoming = Incoming::start(response.into_body().into_reader());
+        while *done < size {
+            let chunk = incoming.next(self.options)?;
+            if chunk.is_empty() {
+                return Err(network(format!("ends after {done} of {size} bytes")));
             }
-            let network = |reason: String| Stop::Failed(Failure::Network(reason));
-            let count = body.read(&mut buffer).map_err(|e| network(format!("was cut: {e}")))?;
-            if count == 0 {
-                return Err(network(format!("ends after {done} of {} bytes", self.announced.size)));
-            }
-            let count = (count as u64).min(self.announced.size - *done) as usize;
-            out.write_all(&buffer[..count]).map_err(io)?;
+            let count = (chunk.len() as u64).min(size - *done) as usize;
+            out.write_all(&chunk[..count]).map_err(io)?;
             *done += count as u64;
-            self.progress.add(count as u64);
+            self.progress.set(*done);
         }
         Ok(())
     }
@@ -180,6 +249,52 @@ impl Download<'_> {
             return Err(Stop::Failed(Failure::Answer(reason)));
         }
         Ok(())
+    }
+}
+
+/// The bytes of an answer as they come, read by a thread of their own: a connection that says nothing
+/// any more, as one whose other end is gone, would hold up whoever reads from it for ever.
+struct Incoming {
+    chunks: Receiver<io::Result<Vec<u8>>>,
+    silence: Duration,
+}
+
+impl Incoming {
+    fn start(mut body: impl Read + Send + 'static) -> Incoming {
+        let seconds = variable("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|text| text.parse().ok());
+        let silence = seconds.filter(|&n| n > 0).map_or(SILENCE, Duration::from_secs);
+        let (sender, chunks) = sync_channel(16);
+        std::thread::spawn(move || {
+            loop {
+                let mut chunk = vec![0; 1 << 16];
+                let read = body.read(&mut chunk).map(|count| {
+                    chunk.truncate(count);
+                    chunk
+                });
+                let last = !read.as_ref().is_ok_and(|chunk| !chunk.is_empty());
+                if sender.send(read).is_err() || last {
+                    return;
+                }
+            }
+        });
+        Incoming { chunks, silence }
+    }
+
+    /// The next bytes; none at the end.
+    fn next(&self, options: &Options) -> std::result::Result<Vec<u8>, Stop> {
+        let cut = |reason: String| Stop::Failed(Failure::Network(format!("was cut: {reason}")));
+        let end = Instant::now() + self.silence;
+        loop {
+            options.check_cancelled().map_err(|_| Stop::Cancelled)?;
+            match self.chunks.recv_timeout(GLANCE) {
+                Ok(chunk) => return chunk.map_err(|e| cut(clip(&e.to_string()))),
+                Err(RecvTimeoutError::Timeout) if Instant::now() < end => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(cut(format!("silent for {} s", self.silence.as_secs())));
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(Vec::new()),
+            }
+        }
     }
 }
 

@@ -65,7 +65,7 @@ pub fn fetch(id: &str, revision: &str, options: &Options) -> Result<PathBuf> {
             absent(format!("HF_HUB_OFFLINE is set, and revision {revision} is not in {place}"))
         });
     }
-    let client = Client::from_env().map_err(fail)?;
+    let client = Client::from_env(options).map_err(fail)?;
     let listing = match client.listing(id, revision) {
         Ok(text) => text,
         // What is there already does without a network.
@@ -73,6 +73,7 @@ pub fn fetch(id: &str, revision: &str, options: &Options) -> Result<PathBuf> {
             return cache.snapshot(revision).ok_or_else(|| absent(reason));
         }
         Err(Failure::Answer(reason)) => return Err(absent(reason)),
+        Err(Failure::Cancelled) => return Err(Error::Cancelled),
     };
     let listing: Listing = serde_json::from_slice(&listing)
         .map_err(|e| fail(format!("the Hub's answer is not valid: {}", clip(&e.to_string()))))?;
@@ -98,8 +99,9 @@ pub fn fetch(id: &str, revision: &str, options: &Options) -> Result<PathBuf> {
         let text = crate::json::read_text(&index)?.unwrap_or_default();
         let index: Index = serde_json::from_str(&text)
             .map_err(|e| fail(format!("{}: {}", kind.index, clip(&e.to_string()))))?;
-        for shard in index.weight_map.values().collect::<BTreeSet<_>>() {
-            if !is_file_name(shard) || !there.contains(shard.as_str()) {
+        let names = index.weight_map.values().map(|name| name.strip_prefix("./").unwrap_or(name));
+        for shard in names.collect::<BTreeSet<_>>() {
+            if !is_file_name(shard) || !there.contains(shard) {
                 let shard = clip(shard);
                 return Err(fail(format!("{} names {shard}, which is not there", kind.index)));
             }

@@ -191,6 +191,17 @@ fn a_changed_header_is_refused_or_harmless() {
 }
 
 #[test]
+fn rejects_a_clone_without_its_large_files() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+    let copy = Copy::of(SINGLE);
+    copy.write("model.safetensors", pointer);
+    copy.fails(&["model.safetensors", "Git LFS pointer", "git lfs pull"]);
+    std::fs::rename(copy.path().join("model.safetensors"), copy.path().join("pytorch_model.bin"))
+        .unwrap();
+    copy.fails(&["pytorch_model.bin", "Git LFS pointer"]);
+}
+
+#[test]
 fn rejects_shards_that_do_not_fit_their_index() {
     let shard = |n: usize| format!("model-{n:05}-of-00004.safetensors");
     let copy = Copy::of(SHARDED);

@@ -37,9 +37,11 @@ pub fn converted(folder: &Path, options: &Options) -> (TempDir, PathBuf, Summary
 
 /// A command that runs `program`, under the emulator that the tests themselves run under, if any.
 pub fn command(program: &str) -> Command {
-    let runner = std::env::var("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER");
+    let prefix = format!("CARGO_TARGET_{}", std::env::consts::ARCH.to_uppercase());
+    let mut variables = std::env::vars();
+    let runner = variables.find(|(name, _)| name.starts_with(&prefix) && name.ends_with("_RUNNER"));
     match runner {
-        Ok(runner) if cfg!(target_arch = "aarch64") => {
+        Some((_, runner)) => {
             let mut words = runner.split_whitespace();
             let Some(first) = words.next() else { return Command::new(program) };
             let mut command = Command::new(first);
@@ -141,8 +143,12 @@ pub struct Copy {
 
 impl Copy {
     pub fn of(name: &str) -> Copy {
-        let (dir, from) = (temp_dir(), case(name));
-        for name in names(&from).iter().filter(|name| !name.starts_with("golden")) {
+        Copy::of_folder(&case(name))
+    }
+
+    pub fn of_folder(from: &Path) -> Copy {
+        let dir = temp_dir();
+        for name in names(from).iter().filter(|name| !name.starts_with("golden")) {
             std::fs::copy(from.join(name), dir.path().join(name)).unwrap();
         }
         Copy { dir }

@@ -117,10 +117,10 @@ fn the_bytes_are_the_same_on_every_machine() {
         .map(|bytes| mmfree_convert::text::hex(&Sha256::digest(&bytes)))
         .collect();
     let expected = [
-        "f460054ecaedc313e6f13e5b07206e4055c4e6e6b49267bca14518e77edb0f2d",
-        "27e03829ce510d295d000431109acd3ae6219d86ff8c7b1b85fc4ea8ea20d95a",
-        "499e3c58b2dceaff464ced89233984b44fda5a31b8514002efab879d123570f6",
-        "273db59446becef677d6c1e22e75677e821819019fa86f42ad0af5869ade6567",
+        "a8a6123a84a31fae9d4cfb1c87a800673996acaea30a352711ceca8a0602c00d",
+        "dfdc6fbcf16e254b08a7c2c023b81464721e179dc32f091e0f58675a08d3c1eb",
+        "2e9139b8d5702bde9b601d3593046ebb6049bf679db44a1f6d1f146c8f6e9a4c",
+        "2c4145f559a0ce6ee15d12776d47a6e5683f8ce997119868c019e110a2d592ed",
     ];
     assert_eq!(digests, expected);
 }
@@ -295,4 +295,18 @@ fn an_existing_file_is_kept_unless_forced() {
     convert(&folder, &output, &forced).unwrap();
     ModelFile::open(&output).unwrap();
     assert_eq!(names(dir.path()), ["m.mmfree"]);
+}
+
+#[test]
+fn an_index_may_name_its_shards_as_of_this_folder() {
+    let copy = Copy::of("d_sharded_fp32");
+    copy.edit_json("model.safetensors.index.json", |json| {
+        for (n, shard) in json["weight_map"].as_object_mut().unwrap().values_mut().enumerate() {
+            if n % 3 > 0 {
+                *shard = format!("./{}", shard.as_str().unwrap()).into();
+            }
+        }
+    });
+    let hash = |folder: &std::path::Path| converted(folder, &Options::default()).2.hash;
+    assert_eq!(hash(copy.path()), hash(&case("d_sharded_fp32")));
 }

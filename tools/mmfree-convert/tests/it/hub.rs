@@ -31,6 +31,14 @@ struct Behaviour {
     token: Option<&'static str>,
     /// A file that its list has besides.
     index: Option<String>,
+    /// The cut connection stays open, and says nothing.
+    silent: bool,
+    /// Where every file is in truth: what a redirect puts in front of its path.
+    moved: Option<&'static str>,
+    /// The weights are sent on from one place to the next without end.
+    round: bool,
+    /// The weights' answer has so many bytes more than announced.
+    longer: usize,
 }
 
 struct Server {
@@ -47,16 +55,28 @@ impl Server {
         let log = requests.clone();
         std::thread::spawn(move || {
             let mut state = behaviour;
+            let mut open = Vec::new();
             for stream in listener.incoming() {
+                let stream = stream.unwrap();
+                if state.silent {
+                    open.push(stream.try_clone().unwrap());
+                }
                 // A client that hangs up is none of the server's business.
-                let _ = answer(stream.unwrap(), port, &folder, &mut state, &log);
+                let _ = answer(stream, port, &folder, &mut state, &log);
             }
         });
         Server { port, requests }
     }
 
-    /// The converter, told to use it.
+    /// The converter, told to use it and to be quiet.
     fn command(&self, home: &Path) -> Command {
+        let mut command = self.loud_command(home);
+        command.args(["--force", "--quiet"]);
+        command
+    }
+
+    /// The converter, told to use it.
+    fn loud_command(&self, home: &Path) -> Command {
         let mut command = converter();
         for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "https_proxy"] {
             command.env_remove(name);
@@ -68,7 +88,7 @@ impl Server {
             .env("HF_ENDPOINT", format!("http://127.0.0.1:{}", self.port))
             .env("HF_HOME", home)
             .current_dir(home)
-            .args(["org/name", "--force", "--quiet"]);
+            .arg("org/name");
         command
     }
 
@@ -120,9 +140,17 @@ fn answer(
         return reply(&format!("{status} No"), "Retry-After: 0\r\n", b"");
     }
     let wanted = state.token.map(|token| format!("Bearer {token}"));
-    if !path.starts_with("/cdn/") && wanted.is_some_and(|wanted| wanted != token) {
+    let foreign = path.starts_with("/cdn/") || path.starts_with("/mirror/");
+    if !foreign && wanted.is_some_and(|wanted| wanted != token) {
         return reply("401 No", "", b"");
     }
+    let path = path.strip_prefix("/hf").unwrap_or(path);
+    if let Some(place) = state.moved.filter(|_| path.starts_with("/org/name/resolve/")) {
+        let place = place.replace("PORT", &port.to_string());
+        return reply("307 Temporary", &format!("Location: {place}{path}\r\n"), b"");
+    }
+    let path =
+        ["/new", "/mirror"].iter().find_map(|place| path.strip_prefix(place)).unwrap_or(path);
     let listings =
         ["main", "refs%2Fpr%2F1", COMMIT].map(|r| format!("/api/models/org/name/revision/{r}"));
     if listings.iter().any(|listing| listing == path) {
@@ -139,7 +167,7 @@ fn answer(
         Some(index) if name == "model.safetensors.index.json" => Some(index.clone().into_bytes()),
         _ => std::fs::read(folder.join(name)).ok(),
     };
-    let Some(bytes) = file else { return reply("404 Not Found", "", b"") };
+    let Some(mut bytes) = file else { return reply("404 Not Found", "", b"") };
     let resolve = path == format!("/org/name/resolve/{COMMIT}/{name}");
     if resolve && name.ends_with(".safetensors") {
         let sha = hex(&Sha256::digest(&bytes));
@@ -157,6 +185,10 @@ fn answer(
         let headers = format!("ETag: W/\"{sha}\"\r\nContent-Length: {}\r\n", bytes.len());
         return reply("200 OK", &headers, &bytes);
     }
+    if state.round {
+        return reply("302 Found", &format!("Location: /cdn/{name}\r\n"), b"");
+    }
+    bytes.resize(bytes.len() + state.longer, 0);
     let range = if state.no_ranges { 0 } else { range };
     let rest = &bytes[range..];
     let len = format!("Content-Length: {}\r\n", rest.len());
@@ -211,9 +243,13 @@ fn downloads_into_the_cache_that_other_tools_share() {
     command.arg("org/name").env("HF_HOME", home.path()).current_dir(home.path());
     assert_fails(&command.output().unwrap(), &["name.mmfree", "exists already"]);
 
+    // A cache that has all of it is not written.
+    let written = || std::fs::metadata(cache.join("refs/main")).unwrap().modified().unwrap();
+    let before = written();
     // Again: only asked whether there is a new commit. Offline: not even that.
     works(&mut server.command(home.path()));
     assert_eq!(server.requests().len(), 1);
+    assert_eq!(written(), before);
     works(server.command(home.path()).env("HF_HUB_OFFLINE", "1"));
     works(server.command(home.path()).env("HF_HUB_OFFLINE", "1").args(["--revision", COMMIT]));
     assert_eq!(server.requests(), [""; 0]);
@@ -264,6 +300,71 @@ fn resumes_after_a_cut() {
     }
 }
 
+/// A connection that is cut where no one hears of it: the other machine is gone.
+#[test]
+fn goes_on_after_a_silence() {
+    let (server, _copy, home) =
+        serve(Behaviour { cut: Some(5000), silent: true, ..Behaviour::default() });
+    works(server.command(home.path()).env("HF_HUB_DOWNLOAD_TIMEOUT", "1"));
+    let mut requests = server.requests();
+    requests.retain(|request| request.contains("/cdn/"));
+    let path = format!("GET /cdn/{WEIGHTS} HTTP/1.1");
+    assert_eq!(requests, [path.clone(), format!("{path} bytes=5000-")]);
+}
+
+#[test]
+fn waits_for_another_tool_that_downloads_the_same_file() {
+    let (server, copy, home) = serve(Behaviour::default());
+    let bytes = std::fs::read(copy.path().join(WEIGHTS)).unwrap();
+    let etag = hex(&Sha256::digest(&bytes));
+    // As huggingface_hub names it.
+    let locks = home.path().join("hub/.locks/models--org--name");
+    std::fs::create_dir_all(&locks).unwrap();
+    let lock = std::fs::File::create(locks.join(format!("{etag}.lock"))).unwrap();
+    lock.lock().unwrap();
+    let mut command = server.loud_command(home.path());
+    let mut child = command
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "waiting for another download of it"));
+    std::fs::write(cache(home.path()).join("blobs").join(etag), &bytes).unwrap();
+    drop(lock);
+    lines.for_each(drop);
+    assert!(child.wait().unwrap().success());
+    assert!(server.requests().iter().all(|request| !request.contains("/cdn/")));
+}
+
+#[test]
+fn goes_where_the_hub_sends_it_and_the_token_does_not() {
+    let token = Some("hf_x");
+    let (server, _copy, home) =
+        serve(Behaviour { moved: Some("/hf/new"), token, ..Behaviour::default() });
+    // A Hub that is a folder of a host.
+    let endpoint = format!("http://127.0.0.1:{}/hf/", server.port);
+    works(server.command(home.path()).env("HF_ENDPOINT", endpoint).env("HF_TOKEN", "hf_x"));
+    let requests = server.requests();
+    assert!(requests.iter().any(|r| r.contains("/hf/new/org/name/resolve/")), "{requests:?}");
+
+    let moved = Some("http://localhost:PORT/mirror");
+    let (server, _copy, home) = serve(Behaviour { moved, token, ..Behaviour::default() });
+    works(server.command(home.path()).env("HF_TOKEN", "hf_x"));
+    let requests = server.requests();
+    let mut mirrored = requests.iter().filter(|r| r.contains("/mirror/")).peekable();
+    assert!(mirrored.peek().is_some() && mirrored.all(|r| !r.contains("hf_x")), "{requests:?}");
+
+    fails(
+        Behaviour { moved: Some("/org/name/resolve"), ..Behaviour::default() },
+        &["from one place to the next without end"],
+    );
+    fails(
+        Behaviour { round: true, ..Behaviour::default() },
+        &[WEIGHTS, "no answer that helps (HTTP 302"],
+    );
+}
+
 fn fails(behaviour: Behaviour, parts: &[&str]) {
     let (server, _copy, home) = serve(behaviour);
     let run: Output = server.command(home.path()).env("HF_TOKEN", "hf_wrong").output().unwrap();
@@ -305,6 +406,10 @@ fn without_a_network_and_without_a_cache_it_says_so() {
     let nowhere = "http://127.0.0.1:1";
     let run = server.command(home.path()).env("HF_ENDPOINT", nowhere).output().unwrap();
     assert_fails(&run, &["org/name: no such folder here", "it cannot be reached"]);
+    for wrong in ["hf.co", "ftp://hf.co", "https://", "https://hf.co/ x"] {
+        let run = server.command(home.path()).env("HF_ENDPOINT", wrong).output().unwrap();
+        assert_fails(&run, &["HF_ENDPOINT is ", wrong, "https://huggingface.co"]);
+    }
     assert_eq!(server.requests(), [""; 0]);
 }
 
@@ -315,6 +420,7 @@ fn wrong_data_are_not_kept() {
         Behaviour { wrong_hash: Some(wrong), ..Behaviour::default() },
         &[WEIGHTS, "its hash is ", wrong, "not kept"],
     );
+    fails(Behaviour { longer: 3, ..Behaviour::default() }, &[WEIGHTS, "but the Hub announced"]);
     fails(
         Behaviour { wrong_hash: Some("../../x"), ..Behaviour::default() },
         &["etag is ../../x, which is none"],
@@ -340,6 +446,7 @@ fn a_token_may_stand_in_a_file() {
     let (server, _copy, home) = serve(Behaviour { token: Some("hf_y"), ..Behaviour::default() });
     std::fs::write(home.path().join("mine"), "hf_y\n").unwrap();
     works(server.command(home.path()).env("HF_TOKEN_PATH", home.path().join("mine")));
+    works(server.command(home.path()).env("HOME", home.path()).env("HF_TOKEN_PATH", "~/mine"));
     let other = temp_dir();
     std::fs::write(other.path().join("token"), "hf_y").unwrap();
     works(&mut server.command(other.path()));

@@ -91,6 +91,38 @@ fn a_pickle_gives_the_same_file_as_safetensors() {
     }
 }
 
+/// One byte of a matrix, of a norm, of the embedding: it would go into the model unnoticed.
+#[test]
+fn a_damaged_entry_is_found_by_its_checksum() {
+    let zip = Zip { sums: true, ..Zip::default() };
+    for name in ["j_odder_sizes", "k_tied_fp32"] {
+        converted(pickled_copy(name, 1, zip).path(), &Default::default());
+    }
+    let copy = Copy::of_folder(&pickled_case());
+    let path = copy.path().join("pytorch_model.bin");
+    let bytes = std::fs::read(&path).unwrap();
+    // In the data of the first entry and of the last, and in the pickle.
+    let at = |needle: &[u8], back: bool| {
+        let mut places = bytes.windows(needle.len());
+        let place = |w: &[u8]| w == needle;
+        if back { places.rposition(place) } else { places.position(place) }.unwrap()
+    };
+    let directory = at(b"PK\x01\x02", false);
+    let last_data = bytes[..directory].windows(6).rposition(|w| w == b"/data/").unwrap();
+    for (at, parts) in [
+        (at(b"/data/0", false) + 200, &["tensor ", "data/0", "CRC-32"][..]),
+        (last_data + 200, &["tensor ", "/data/", "is damaged", "CRC-32"]),
+        (at(b"model.embeddings", false) + 3, &["data.pkl", "CRC-32"]),
+    ] {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x10;
+        std::fs::write(&path, damaged).unwrap();
+        let output = converter().arg(copy.path()).arg("-o").arg(copy.path().join("out")).output();
+        assert_fails(&output.unwrap(), &[&["pytorch_model.bin"], parts].concat());
+        assert!(!copy.path().join("out").exists());
+    }
+}
+
 #[test]
 fn safetensors_are_preferred() {
     let copy = Copy::of("m_small_activations_eps");
@@ -178,6 +210,19 @@ fn rejects_pickles_that_want_too_much() {
     refuses([&b"\x80\x02"[..], &[b'('; 2_000_000]].concat(), &["opcodes"]);
     refuses(vec![b'N'; 9 << 20], &["at most"]);
     refuses(*b"\x80\x02}q\x00X\x01\0\0\0ah\x00s.", &["a is a dictionary"]);
+    // A long shape, taken again and again.
+    let (long, again) = (b"K\x01".repeat(20_000), b"h\x01h\x00R".repeat(100_000));
+    let storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x06tQ";
+    let pickle = [
+        &b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nq\x01("[..],
+        storage,
+        b"K\x00(",
+        &long,
+        b"tq\x02h\x02tq\x00",
+        &again,
+        b".",
+    ];
+    refuses(pickle.concat(), &["20000 dimensions", "at most 8"]);
     let doubling = [&b"\x80\x02)"[..], &b"q\x00h\x00\x86".repeat(14), b"."].concat();
     refuses(doubling, &["a tuple"]);
 }
@@ -192,7 +237,7 @@ fn rejects_tensors_that_are_not_in_their_storage() {
         (Pickled { offset: 1, ..PLAIN }, &["6 values from number 1", "holds 6"]),
         (Pickled { strides: &[1, 2], ..PLAIN }, &["not stored row by row", "[1, 2]"]),
         (Pickled { strides: &[1], ..PLAIN }, &["2 dimensions and 1 strides"]),
-        (Pickled { shape: &[1; 9], strides: &[1; 9], ..PLAIN }, &["9 dimensions"]),
+        (Pickled { shape: &[1; 9], strides: &[1; 9], ..PLAIN }, &["9 dimensions", "at most 8"]),
         (Pickled { shape: &[1 << 30; 4], strides: &[1; 4], ..PLAIN }, &["too large"]),
         (Pickled { offset: usize::MAX, ..PLAIN }, &["-1 elements"]),
     ] {

@@ -11,6 +11,8 @@ pub struct Zip {
     pub method: u16,
     pub flags: u16,
     pub comment: &'static [u8],
+    /// With checksums; else 0, as torch writes it when told to compute none.
+    pub sums: bool,
 }
 
 impl Zip {
@@ -28,7 +30,8 @@ impl Zip {
                 }
             }
             let mut middle = [20u16, self.flags, self.method, 0, 0].map(u16::to_le_bytes).concat();
-            middle.extend([0; 4]);
+            let crc = if self.sums { crc32fast::hash(bytes) } else { 0 };
+            middle.extend(crc.to_le_bytes());
             middle.extend([wide(bytes.len()), wide(bytes.len())].concat());
             middle.extend((name.len() as u16).to_le_bytes());
             out.extend([b"PK\x03\x04", &middle[..], &[5, 0], name.as_bytes(), b"extra"].concat());

@@ -51,6 +51,30 @@ fn names_the_tensor_that_is_damaged() {
     }
 }
 
+/// What no tensor holds: sampling defaults, token ids, the small files, and the checksum's own name.
+#[test]
+fn damage_of_the_header_is_found_too() {
+    let (_dir, path, _) = converted(&case("b_bf16"), &Options::default());
+    let sound = std::fs::read(&path).unwrap();
+    let (start, header) = read_header(&sound).unwrap();
+    let metadata = header.metadata().clone().unwrap();
+    let at =
+        |text: &str| sound[..start].windows(text.len()).position(|w| w == text.as_bytes()).unwrap();
+    for (at, to) in [
+        (at("eos_token_ids") + "eos_token_ids\\\":[".len(), b'7'),
+        (at("transformers_version") + 2, b'A'),
+        (at("source_types"), b'S'),
+        (at("mmfree.header_sha256") + 7, b'H'),
+        (at(&metadata["mmfree.header_sha256"]), b'x'),
+    ] {
+        let mut bytes = sound.clone();
+        assert_ne!(bytes[at], to);
+        bytes[at] = to;
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(damaged(&path), ["mmfree.header_sha256"], "{at}");
+    }
+}
+
 #[test]
 fn names_all_that_is_damaged_and_fails() {
     for (packing, code) in [("t5", 0x80), ("i2", 0xFF)] {

@@ -1,25 +1,25 @@
-//! `mmfree-infer bench`: how fast a model runs, beside what the machine allows.
+//! `mmfree-infer bench`: how fast a model runs.
 //!
 //! Decoding reads every weight once for each token, so its bound is the rate at which the machine reads memory: that is
 //! measured between the repetitions, with the same threads over the same bytes. Prompts and batches are bound by
 //! arithmetic instead: beside them stands the rate of the CPU's int8 dot product.
 
-use std::fmt::Write;
 use std::time::Instant;
 
-use mmfree::kernels::measure;
-use mmfree::{Model, State, Step, Want};
+use mmfree::format::Embedding;
+use mmfree::{Device, Model, State, Step, Want};
 use serde::Serialize;
 
-use crate::args::{BenchArgs, ModelArgs};
+use super::table::{self, Cell, Format, Printer};
+use super::{median, open, thread_counts};
+use crate::args::ModelBenchArgs;
 use crate::failure::Failure;
-use crate::open::Opened;
 use crate::report;
 
 /// The most tokens that a test may have.
 const MAX_TOKENS: usize = 1 << 24;
 
-/// One test's result. Rates are medians over the repetitions.
+/// One test's result. Rates are medians over the repetitions; on a GPU, nothing is said of the machine.
 #[derive(Serialize)]
 struct Row {
     /// `pp512`: a prompt of 512 tokens; `tg128`: 128 tokens decoded.
@@ -27,12 +27,15 @@ struct Row {
     threads: usize,
     /// Sequences that are run together.
     batch: usize,
+    isa: &'static str,
     kernel: &'static str,
     tokens_per_second: f64,
     /// Largest less smallest rate of the repetitions, in per cent of the median.
     spread_percent: f64,
     /// Bytes of weights read for each pass over the model.
     bytes_per_pass: u64,
+    /// Decoding: the same for each token.
+    bytes_per_token: Option<f64>,
     /// Decoding: GB/s of weights read.
     read_gb_s: Option<f64>,
     /// The machine's own, GB/s.
@@ -43,8 +46,30 @@ struct Row {
     gmac_s: Option<f64>,
     /// The CPU's int8 dot product, all threads.
     machine_gmac_s: Option<f64>,
-    /// `gmac_s` in per cent of `machine_gmac_s`.
+    /// `gmac_s` in per cent of `machine_gmac_s`, median over repetitions.
     compute_percent: Option<f64>,
+}
+
+impl table::Row for Row {
+    fn columns(&self) -> Vec<(&'static str, &'static str, Cell)> {
+        let number = |value: Option<f64>| Cell::number(value, 1);
+        vec![
+            ("test", "test", Cell::Text(self.test.clone())),
+            ("threads", "threads", Cell::Whole(self.threads as u64)),
+            ("batch", "batch", Cell::Whole(self.batch as u64)),
+            ("isa", "isa", Cell::Text(self.isa.into())),
+            ("kernel", "kernel", Cell::Text(self.kernel.into())),
+            ("tokens/s", "tokens_per_second", Cell::Number(self.tokens_per_second, 1)),
+            ("+- %", "spread_percent", Cell::Number(self.spread_percent / 2.0, 0)),
+            ("MB/token", "bytes_per_token", number(self.bytes_per_token.map(|b| b / 1e6))),
+            ("GB/s", "read_gb_s", number(self.read_gb_s)),
+            ("machine", "machine_gb_s", number(self.machine_gb_s)),
+            ("share %", "read_percent", number(self.read_percent)),
+            ("Gmac/s", "gmac_s", number(self.gmac_s)),
+            ("machine", "machine_gmac_s", number(self.machine_gmac_s)),
+            ("share %", "compute_percent", number(self.compute_percent)),
+        ]
+    }
 }
 
 /// What a test runs.
@@ -54,45 +79,33 @@ enum Test {
     Decode(usize, usize),
 }
 
-pub fn run(args: &BenchArgs) -> Result<(), Failure> {
-    let mut rows = Vec::new();
-    let thread_counts: Vec<Option<usize>> = match args.threads[..] {
-        [] => vec![None],
-        _ => args.threads.iter().copied().map(Some).collect(),
-    };
-    let peak = measure::dot_peak();
-    for threads in thread_counts {
-        let opened = Opened::new(&ModelArgs {
-            model: args.model.clone(),
-            threads,
-            isa: args.isa,
-            device: args.device.clone(),
-            kernel: args.kernel.clone(),
-            memory: args.memory.clone(),
-        })?;
-        opened.prepare(&args.memory, None, false)?;
+pub fn run(args: &ModelBenchArgs) -> Result<(), Failure> {
+    let tests = tests(args)?;
+    let mut printer = None;
+    for threads in thread_counts(&args.threads) {
+        let opened = open(args, threads)?;
         let model = &opened.model;
-        for test in tests(args)? {
-            rows.push(measure_test(model, test, args.repetitions, peak)?);
-            if !args.json && !args.csv {
-                let first = rows.len() == 1;
-                let text = if first { header(model) } else { String::new() };
-                report::print(&(text + &line(&rows[rows.len() - 1])))?;
-            }
+        let printer = printer
+            .get_or_insert_with(|| Printer::new(Format::of(args.json, args.csv), title(model)));
+        for &test in &tests {
+            printer.push(measure(model, test, args.repetitions)?)?;
         }
     }
-    if args.json {
-        report::print_json(&rows)?;
-    } else if args.csv {
-        report::print(&csv(&rows))?;
+    if let Some(printer) = printer {
+        printer.finish()?;
     }
     Ok(())
 }
 
-fn tests(args: &BenchArgs) -> Result<Vec<Test>, Failure> {
+fn title(model: &Model) -> String {
+    let (file, read) = (model.file().path().display(), report::bytes(model.weight_bytes()));
+    format!("{file}, {read} of weights read for each pass\n")
+}
+
+fn tests(args: &ModelBenchArgs) -> Result<Vec<Test>, Failure> {
     let lengths = args.prompt.iter().chain(&args.tokens);
     if let Some(length) = lengths.copied().find(|&n| n > MAX_TOKENS) {
-        return Err(Failure::Message(format!("{length} tokens, must be {MAX_TOKENS} at most")));
+        return Err(Failure::Usage(format!("{length} tokens, must be {MAX_TOKENS} at most")));
     }
     let mut tests: Vec<Test> = args.prompt.iter().map(|&p| Test::Prompt(p)).collect();
     for &batch in &args.batch {
@@ -100,32 +113,39 @@ fn tests(args: &BenchArgs) -> Result<Vec<Test>, Failure> {
     }
     tests.retain(|test| !matches!(test, Test::Prompt(0) | Test::Decode(0, _)));
     if tests.is_empty() {
-        return Err(Failure::Message("nothing to measure; give -p or -n above 0".into()));
+        return Err(Failure::Usage("nothing to measure; give -p or -n above 0".into()));
     }
     Ok(tests)
 }
 
-fn measure_test(model: &Model, test: Test, reps: u32, peak: Option<f64>) -> Result<Row, Failure> {
+fn measure(model: &Model, test: Test, repetitions: u32) -> Result<Row, Failure> {
     let (name, batch, tokens) = match test {
         Test::Prompt(n) => (format!("pp{n}"), 1, n),
         Test::Decode(n, batch) => (format!("tg{n}"), batch, n * batch),
     };
-    let bytes = model.weight_bytes() + batch as u64 * 2 * model.config().hidden_size as u64;
-    let decodes = matches!(test, Test::Decode(_, 1));
+    let pass = model.weight_bytes() + batch as u64 * embedding_row_bytes(model);
+    let on_cpu = model.device() == Device::Cpu;
+    let decodes = matches!(test, Test::Decode(..));
+    // One sequence is not bound by arithmetic.
+    let computes = !matches!(test, Test::Decode(_, 1));
+    let bytes_per_token = pass as f64 / batch as f64;
+    let macs = macs(model, test);
     once(model, warm_up(test))?;
-    let (mut rates, mut reads, mut shares) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..reps {
-        // Between two looks at the memory, so that both sides see the same minute.
-        let before = if decodes { model.read_bandwidth() } else { 0.0 };
+    let (mut rates, mut reads, mut peaks) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..repetitions {
+        // Between two looks at the machine, so that both sides see the same minute.
+        let look = || {
+            let read = if decodes && on_cpu { model.read_bandwidth() } else { f64::NAN };
+            let peak = if computes && on_cpu { model.dot_peak() } else { f64::NAN };
+            (read, peak)
+        };
+        let before = look();
         let start = Instant::now();
         once(model, test)?;
-        let rate = tokens as f64 / start.elapsed().as_secs_f64();
-        rates.push(rate);
-        if decodes {
-            let read = before.max(model.read_bandwidth());
-            shares.push(100.0 * rate * bytes as f64 / read);
-            reads.push(read);
-        }
+        rates.push(tokens as f64 / start.elapsed().as_secs_f64());
+        let after = look();
+        reads.push(before.0.max(after.0));
+        peaks.push(before.1.max(after.1));
     }
     let rate = median(&rates);
     let spread = rates.iter().copied().fold(0.0, f64::max)
@@ -133,23 +153,36 @@ fn measure_test(model: &Model, test: Test, reps: u32, peak: Option<f64>) -> Resu
     let packing = model.file().matrices().filter_map(|name| model.file().matrix(name)).next();
     let rows = if let Test::Prompt(n) = test { n } else { batch };
     let kernel = packing.map_or("", |(matrix, _)| model.kernel_for(matrix.packing(), rows).name());
-    let gmac = (!decodes).then(|| rate * macs(model, test) / 1e9);
-    let machine_gmac = peak.filter(|_| !decodes).map(|peak| peak * model.threads() as f64 / 1e9);
+    let share = |of: f64, machine: &[f64]| {
+        let shares: Vec<f64> = rates.iter().zip(machine).map(|(r, m)| 100.0 * r * of / m).collect();
+        median(&shares)
+    };
     Ok(Row {
         test: name,
         threads: model.threads(),
         batch,
+        isa: model.isa().name(),
         kernel,
         tokens_per_second: rate,
         spread_percent: 100.0 * spread / rate,
-        bytes_per_pass: bytes,
-        read_gb_s: decodes.then(|| rate * bytes as f64 / 1e9),
-        machine_gb_s: decodes.then(|| median(&reads) / 1e9),
-        read_percent: decodes.then(|| median(&shares)),
-        gmac_s: gmac,
-        machine_gmac_s: machine_gmac,
-        compute_percent: gmac.zip(machine_gmac).map(|(got, machine)| 100.0 * got / machine),
+        bytes_per_pass: pass,
+        bytes_per_token: decodes.then_some(bytes_per_token),
+        read_gb_s: decodes.then(|| rate * bytes_per_token / 1e9),
+        machine_gb_s: (decodes && on_cpu).then(|| median(&reads) / 1e9),
+        read_percent: (decodes && on_cpu).then(|| share(bytes_per_token, &reads)),
+        gmac_s: computes.then(|| rate * macs / 1e9),
+        machine_gmac_s: (computes && on_cpu).then(|| median(&peaks) / 1e9),
+        compute_percent: (computes && on_cpu).then(|| share(macs, &peaks)),
     })
+}
+
+/// Bytes of the embedding that a token takes.
+fn embedding_row_bytes(model: &Model) -> u64 {
+    let (data, scale) = match model.file().embedding() {
+        Embedding::Float { data, .. } => (data, 0),
+        Embedding::Int8 { data, .. } => (data, size_of::<f32>()),
+    };
+    (data.len() / model.config().vocab_size + scale) as u64
 }
 
 /// A short form of a test, to fill caches and buffers.
@@ -214,70 +247,4 @@ fn once(model: &Model, test: Test) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    let mid = values.len() / 2;
-    if values.len() % 2 == 1 { values[mid] } else { (values[mid - 1] + values[mid]) / 2.0 }
-}
-
-fn header(model: &Model) -> String {
-    format!(
-        "{}, {}, {} read for each pass\n\n\
-         | test | threads | batch | kernel | tokens/s | +- % | GB/s | machine | share % | Gmac/s | machine | share % |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|\n",
-        model.file().path().display(),
-        model.isa().name(),
-        report::bytes(model.weight_bytes()),
-    )
-}
-
-fn line(row: &Row) -> String {
-    let number = |v: Option<f64>| v.map_or("-".to_owned(), |v| format!("{v:.1}"));
-    format!(
-        "| {} | {} | {} | {} | {:.1} | {:.0} | {} | {} | {} | {} | {} | {} |\n",
-        row.test,
-        row.threads,
-        row.batch,
-        row.kernel,
-        row.tokens_per_second,
-        row.spread_percent / 2.0,
-        number(row.read_gb_s),
-        number(row.machine_gb_s),
-        number(row.read_percent),
-        number(row.gmac_s),
-        number(row.machine_gmac_s),
-        number(row.compute_percent)
-    )
-}
-
-fn csv(rows: &[Row]) -> String {
-    let mut out =
-        "test,threads,batch,kernel,tokens_per_second,spread_percent,bytes_per_pass,read_gb_s,\
-                   machine_gb_s,read_percent,gmac_s,machine_gmac_s,compute_percent\n"
-            .to_owned();
-    for row in rows {
-        let number = |v: Option<f64>| v.map_or(String::new(), |v| format!("{v:.3}"));
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            out,
-            "{},{},{},{},{:.3},{:.1},{},{},{},{},{},{},{}",
-            row.test,
-            row.threads,
-            row.batch,
-            row.kernel,
-            row.tokens_per_second,
-            row.spread_percent,
-            row.bytes_per_pass,
-            number(row.read_gb_s),
-            number(row.machine_gb_s),
-            number(row.read_percent),
-            number(row.gmac_s),
-            number(row.machine_gmac_s),
-            number(row.compute_percent)
-        );
-    }
-    out
 }

@@ -1,0 +1,61 @@
+//! `mmfree-infer bench`: how fast this machine is, beside what its memory and cores allow.
+
+mod duration;
+mod kernels;
+mod model;
+mod sensors;
+mod table;
+
+use crate::args::{BenchArgs, BenchCommand, ModelArgs, ModelBenchArgs};
+use crate::failure::Failure;
+use crate::open::Opened;
+
+pub fn run(args: &BenchArgs) -> Result<(), Failure> {
+    match &args.command {
+        Some(BenchCommand::Kernels(args)) => kernels::run(args),
+        None if args.model.duration.is_some() => duration::run(&args.model),
+        None => model::run(&args.model),
+    }
+}
+
+/// The thread counts asked for; `None` stands for the default.
+fn thread_counts(given: &[usize]) -> Vec<Option<usize>> {
+    if given.is_empty() { vec![None] } else { given.iter().copied().map(Some).collect() }
+}
+
+fn open(args: &ModelBenchArgs, threads: Option<usize>) -> Result<Opened, Failure> {
+    let opened = Opened::new(&ModelArgs {
+        model: args.model.clone(),
+        threads,
+        isa: args.isa,
+        device: args.device.clone(),
+        kernel: args.kernel.clone(),
+        memory: args.memory.clone(),
+    })?;
+    opened.prepare(&args.memory, None, false)?;
+    Ok(opened)
+}
+
+/// The middle of the values, or the mean of the two in the middle; not a number for none.
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let mid = values.len() / 2;
+    match values.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => values[mid],
+        _ => (values[mid - 1] + values[mid]) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), 2.5);
+        assert!(median(&[]).is_nan());
+    }
+}
