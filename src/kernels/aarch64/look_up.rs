@@ -194,16 +194,19 @@ fn add_run<const REGISTERS: usize, const T: usize, Tables: Copy>(
     look_up: &impl Fn(Tables, uint8x16_t) -> [int8x16_t; 2],
 ) {
     const { assert!(t5::PANEL * (t5::GROUP * 127 + 1) <= i16::MAX as usize) };
-    assert!((1..=RUN).contains(&tables.len()));
-    let bytes = &bytes[..(tables.len() - 1) * stride + STRIP];
+    assert!(tables.len() <= RUN);
+    let bytes = &bytes[..(tables.len().max(1) - 1) * stride + STRIP];
     let sums = sums.as_chunks_mut::<2>().0.as_chunks_mut::<REGISTERS>().0;
     for (part, out) in sums.iter_mut().enumerate() {
         let mut sums = *out;
         let mut high = [vdupq_n_s8(0); REGISTERS];
-        for (group, stored) in tables.iter().enumerate() {
+        let mut rows = bytes.as_ptr();
+        for stored in tables {
+            let at = rows;
+            rows = rows.wrapping_add(stride);
             // SAFETY: `bytes` was cut to end with the strip's rows of the last group, and all groups lie
             // `stride` apart from its start on.
-            let rows: &[u8; STRIP] = unsafe { &*bytes.as_ptr().add(group * stride).cast() };
+            let rows: &[u8; STRIP] = unsafe { &*at.cast() };
             let rows = &rows.as_chunks::<16>().0.as_chunks::<REGISTERS>().0[part];
             let tables = read(stored);
             for r in 0..REGISTERS {
