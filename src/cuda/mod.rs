@@ -21,7 +21,7 @@ mod upload;
 mod workspace;
 
 pub use bandwidth::copy_bandwidth;
-pub use compile::{KERNELS, compile_for};
+pub use compile::compile_for;
 pub use driver::{DeviceInfo, check, devices};
 
 pub(crate) use driver::Gpu;

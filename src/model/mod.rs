@@ -168,8 +168,12 @@ impl Model {
     }
 
     /// Bytes of the weights that a forward pass reads: packed matrices, norms, bounds; of the embedding, one row for
-    /// each token comes on top.
+    /// each token comes on top. On a GPU they lie at two bits a trit.
     pub fn weight_bytes(&self) -> u64 {
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = &self.gpu {
+            return gpu.lock().unwrap_or_else(PoisonError::into_inner).weight_bytes();
+        }
         let packed: usize = self
             .file
             .matrices()
@@ -181,8 +185,14 @@ impl Model {
         (packed + floats) as u64
     }
 
-    /// Bytes per second at which the model's threads read its file once, by plain loops: the bound of decoding.
+    /// Bytes per second at which the model's threads read its file once, by plain loops: the bound of decoding. On a GPU those
+    /// that a copy within its memory moves, read and written; 0 where it cannot be measured.
     pub fn read_bandwidth(&self) -> f64 {
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = &self.gpu {
+            let gpu = gpu.lock().unwrap_or_else(PoisonError::into_inner);
+            return gpu.copy_bandwidth().unwrap_or(0.0);
+        }
         kernels::measure::read_bandwidth(self.file.bytes(), &self.pool)
     }
 
