@@ -30,9 +30,10 @@ __device__ __forceinline__ float* set_of(const Decode& p, int layer) {
     return p.exchange + (p.first_set + (u32)layer) % SETS * EXCHANGE;
 }
 
-// Empties this block's share of the exchange of the next layer but one, by `threads` threads. Called in the phase OUT: then all
-// blocks have finished the layer before this one, and so with what was there. The fence has this seen before anything that the
-// block puts out later; and a block begins to read there only when it has all outputs of the next layer.
+// Empties this block's share of the exchange of the next layer but one, by `threads` threads. Called in the phase OUT. What is
+// there is of the layer before last, and nobody reads it any more: this block has had outputs of the layer before, which wait
+// for all blocks (each has some part in a layer: see decode.rs) to have gone beyond it. The fence has the emptying done before
+// the block's outputs of the phases after the next; a block begins to read there when it has those of the whole next layer.
 __device__ __forceinline__ void empty(const Decode& p, int layer, int thread, int threads) {
     uint4* to = (uint4*)set_of(p, layer + 2);
     for (int j = blockIdx.x + BLOCKS * thread; j < EXCHANGE / 4; j += BLOCKS * threads)
@@ -76,9 +77,7 @@ __device__ __forceinline__ void await_row(const float* from, float4* v) {
         int live = Shape<P>::columns % 4 ? Shape<P>::columns - 4 * word : 4;
         while (!(is_there(v[k].x) && (live < 2 || is_there(v[k].y)) && (live < 3 || is_there(v[k].z)) &&
                  (live < 4 || is_there(v[k].w))))
-        {
             v[k] = load(from + 4 * word);
-        }
         v[k].y = live < 2 ? 0.0f : v[k].y;
         v[k].z = live < 3 ? 0.0f : v[k].z;
         v[k].w = live < 4 ? 0.0f : v[k].w;

@@ -5,8 +5,9 @@
 // EMPTY when the layer begins; whoever needs the output reads the place until something else is there. Layers use a few
 // exchanges in turn, so that they stay in the L2 cache, and empty them in between.
 //
-// Weights are on their way long before they are needed: each warp knows the tiles it will multiply in all phases of all layers,
-// in order, and keeps the next RING of them coming to shared memory.
+// Weights are on their way long before they are needed: each block knows the tiles it will multiply in all phases of all layers,
+// in order, and keeps the next RING of them coming to shared memory. More are sent for when a row has just arrived: a
+// burst of weights while blocks wait for each other would hold up what they wait for.
 //
 // Compiled for one model on one GPU: the host defines HIDDEN, WIDTH, INNER, VOCAB, BLOCKS (of the grid), RING and
 // MEMORY (bytes of shared memory).
