@@ -9,7 +9,12 @@ use crate::error::Result;
 /// # Errors
 /// [`Error::Device`](crate::Error::Device).
 pub fn copy_bandwidth(number: usize, bytes: usize, rounds: usize) -> Result<f64> {
-    let gpu = Gpu::open(number)?;
+    of(&Gpu::open(number)?, bytes, rounds)
+}
+
+/// As [`copy_bandwidth`], of an open GPU.
+pub(super) fn of(gpu: &Gpu, bytes: usize, rounds: usize) -> Result<f64> {
+    let bytes = bytes.max(1);
     let from = gpu.zeros::<u8>(bytes)?;
     let mut to = gpu.zeros::<u8>(bytes)?;
     let mut best = f64::INFINITY;

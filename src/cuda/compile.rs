@@ -10,15 +10,45 @@ use cudarc::nvrtc::sys;
 use super::driver::error;
 use crate::error::Result;
 
-/// The kernels: CUDA C++, one translation unit.
-pub const KERNELS: &str = concat!(
+/// The kernels for any model: CUDA C++, one translation unit.
+const KERNELS: &str = concat!(
     include_str!("kernels/common.cu"),
     include_str!("kernels/relay.cu"),
     include_str!("kernels/rows.cu"),
     include_str!("kernels/recurrence.cu"),
     include_str!("kernels/gemm.cu"),
+);
+
+/// The kernel that is compiled for one model.
+const DECODE: &str = concat!(
+    include_str!("kernels/common.cu"),
+    include_str!("kernels/shape.cu"),
+    include_str!("kernels/stream.cu"),
+    include_str!("kernels/exchange.cu"),
+    include_str!("kernels/sender.cu"),
+    include_str!("kernels/norm.cu"),
+    include_str!("kernels/product.cu"),
     include_str!("kernels/decode.cu"),
 );
+
+/// Something to be compiled.
+pub(crate) struct Source {
+    text: &'static str,
+    /// Options of the compiler on top of [`OPTIONS`].
+    defines: Vec<String>,
+}
+
+impl Source {
+    pub fn kernels() -> Source {
+        Source { text: KERNELS, defines: Vec::new() }
+    }
+
+    /// The decode kernel, for a model's numbers by name.
+    pub fn decode(numbers: &[(&str, usize)]) -> Source {
+        let defines = numbers.iter().map(|(name, n)| format!("-D{name}={n}")).collect();
+        Source { text: DECODE, defines }
+    }
+}
 
 /// Floats as the CPU has them: multiply and add kept apart, subnormals kept, IEEE division and square root.
 const OPTIONS: [&str; 5] =
@@ -39,13 +69,13 @@ pub(super) fn check(number: usize) -> Result<()> {
 }
 
 /// The kernels for a compute capability, from the cache or compiled.
-pub(super) fn load(number: usize, capability: u32) -> Result<Vec<u8>> {
+pub(super) fn load(number: usize, capability: u32, source: &Source) -> Result<Vec<u8>> {
     check(number)?;
-    let path = cache_path(capability, version());
+    let path = cache_path(capability, version(), source);
     if let Some(image) = path.as_ref().and_then(|path| read_cached(&std::fs::read(path).ok()?)) {
         return Ok(image);
     }
-    let image = compile_for(capability).map_err(|reason| error(number, reason))?;
+    let image = compile(capability, source).map_err(|reason| error(number, reason))?;
     // Without a cache the next start takes some seconds more; that is no reason to fail.
     if let Some(path) = path {
         let _ = write_cached(&path, &image);
@@ -53,20 +83,27 @@ pub(super) fn load(number: usize, capability: u32) -> Result<Vec<u8>> {
     Ok(image)
 }
 
-/// Compiles the kernels to machine code for a compute capability, as 90 for 9.0.
+/// Compiles all kernels to machine code for a compute capability, as 90 for 9.0: those for any model, and those made for one
+/// model for some shapes.
 ///
 /// # Errors
 /// What NVRTC says, in one line.
-pub fn compile_for(capability: u32) -> Result<Vec<u8>, String> {
+pub fn compile_for(capability: u32) -> Result<Vec<Vec<u8>>, String> {
+    let decode = super::decode::SAMPLES.map(|numbers| Source::decode(&numbers));
+    [Source::kernels()].iter().chain(&decode).map(|source| compile(capability, source)).collect()
+}
+
+fn compile(capability: u32, source: &Source) -> Result<Vec<u8>, String> {
     // SAFETY: loads the library, whose initialisers may run anywhere.
     if !unsafe { sys::is_culib_present() } {
         return Err("NVRTC is not found (libnvrtc.so)".into());
     }
     let fail = |e: nvrtc::NvrtcError| format!("NVRTC: {:?}", e.0);
-    let source = CString::new(KERNELS).map_err(|e| e.to_string())?;
-    let program = Program(nvrtc::create_program(&source, Some(c"mmfree.cu")).map_err(fail)?);
+    let text = CString::new(source.text).map_err(|e| e.to_string())?;
+    let program = Program(nvrtc::create_program(&text, Some(c"mmfree.cu")).map_err(fail)?);
     let mut options: Vec<String> = OPTIONS.map(String::from).to_vec();
     options.push(format!("--gpu-architecture=sm_{capability}"));
+    options.extend_from_slice(&source.defines);
     // SAFETY: the program is alive.
     if let Err(e) = unsafe { nvrtc::compile_program(program.0, &options) } {
         // SAFETY: the program is alive; the log ends with a zero.
@@ -108,12 +145,12 @@ fn version() -> (i32, i32) {
 }
 
 /// The file for what these kernels become on a GPU; `None` without a home folder.
-fn cache_path(capability: u32, version: (i32, i32)) -> Option<PathBuf> {
+fn cache_path(capability: u32, version: (i32, i32), source: &Source) -> Option<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
-    let key = hash(format!("{KERNELS}{OPTIONS:?}").as_bytes());
+    let key = hash(format!("{}{OPTIONS:?}{:?}", source.text, source.defines).as_bytes());
     let (major, minor) = version;
     let name = format!("kernels-{key:016x}-sm_{capability}-nvrtc-{major}.{minor}.cubin");
     Some(base.join("mmfree").join(name))
@@ -165,9 +202,12 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_knows_gpu_and_compiler() {
-        let path = |capability, version| cache_path(capability, version).unwrap();
-        assert_ne!(path(75, (12, 8)), path(80, (12, 8)));
-        assert_ne!(path(75, (12, 8)), path(75, (13, 0)));
+    fn the_cache_knows_gpu_compiler_and_model() {
+        let path = |capability, version, n| {
+            cache_path(capability, version, &Source::decode(&[("HIDDEN", n)])).unwrap()
+        };
+        assert_ne!(path(75, (12, 8), 1), path(80, (12, 8), 1));
+        assert_ne!(path(75, (12, 8), 1), path(75, (13, 0), 1));
+        assert_ne!(path(75, (12, 8), 1), path(75, (12, 8), 2));
     }
 }

@@ -1,38 +1,58 @@
-//! One token of one sequence, in one launch: see `kernels/decode.cu`.
+//! One token of one sequence, in one launch: see `kernels/shape.cu`.
 
 use cudarc::driver::{CudaFunction, CudaSlice, DeviceRepr, PinnedHostSlice};
 
 use super::Gpu;
+use super::compile::Source;
 use super::driver::{Arg, Structure};
-use super::upload::{DeviceWeights, Part, padded};
+use super::upload::{DeviceWeights, Layout, Part, padded};
 use crate::error::Result;
 use crate::format::Config;
 
-/// Threads of a block, as in the kernel.
-const THREADS: u32 = 512;
+/// Threads of a block that compute, as in the kernel, and those that send for weights, from compute capability 9.0.
+const THREADS: usize = 256;
+const SENDER: usize = 32;
+const WARPS: usize = THREADS / 32;
+
+/// Bytes of a tile of weights; a block keeps at least and at most so many coming.
+const TILE: usize = 512;
+const LEAST_RING: usize = 8;
+const MOST_RING: usize = 512;
+
+/// Exchanges between blocks, as in the kernel.
+const SETS: usize = 4;
+
+/// Words of a thread at most, of the residual stream and of the MLP's inner row: they lie in registers.
+const MOST_HELD: usize = 6;
+const MOST_INNER: usize = 16;
+
+/// Numbers that the kernel is compiled with, for checks without a model: 370M on an H100, a ragged one on 8 multiprocessors.
+pub(super) const SAMPLES: [[(&str, usize); 7]; 2] = [
+    [
+        ("HIDDEN", 1024),
+        ("WIDTH", 1024),
+        ("INNER", 2816),
+        ("VOCAB", 32000),
+        ("BLOCKS", 132),
+        ("RING", 256),
+        ("MEMORY", 227 << 10),
+    ],
+    [
+        ("HIDDEN", 203),
+        ("WIDTH", 406),
+        ("INNER", 1001),
+        ("VOCAB", 3000),
+        ("BLOCKS", 8),
+        ("RING", 60),
+        ("MEMORY", 64 << 10),
+    ],
+];
 
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-struct Phase {
-    weights: u64,
+struct Place {
+    tiles: u64,
     floats: u64,
-    matrices: i32,
-    units: i32,
-    chunks: i32,
-    float_count: i32,
-}
-
-impl Phase {
-    fn new(part: &Part) -> Phase {
-        Phase {
-            weights: part.weights as u64,
-            floats: part.floats as u64,
-            matrices: part.matrices as i32,
-            units: part.tiles as i32,
-            chunks: part.chunks as i32,
-            float_count: part.float_count as i32,
-        }
-    }
 }
 
 /// What the kernel is told; see there.
@@ -48,16 +68,12 @@ struct Args {
     exchange: u64,
     logits: u64,
     error: u64,
-    barrier: u64,
-    phase: [Phase; 5],
-    barrier_start: u32,
+    failed: u64,
+    place: [Place; 5],
     token: u32,
+    first_set: u32,
     embedding_kind: i32,
     layers: i32,
-    hidden: i32,
-    width: i32,
-    inner: i32,
-    vocab: i32,
     bounded: i32,
     want: i32,
     eps: f32,
@@ -67,37 +83,36 @@ struct Args {
 // SAFETY: words of 8 bytes, then of 4, an even number of them: no padding; laid out as in the kernel.
 unsafe impl DeviceRepr for Args {}
 
-/// Offsets in shared memory, in words of 4 bytes.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-struct Room {
-    v: i32,
-    h: i32,
-    squares: i32,
-    floats: i32,
-    q: i32,
-    acc: i32,
-}
-
-// SAFETY: plain 4-byte words, laid out as in the kernel.
-unsafe impl DeviceRepr for Room {}
-
 /// The decode kernel, set up for a model.
 pub(super) struct Decoder {
     function: CudaFunction,
     args: Args,
-    room: Room,
+    blocks: usize,
+    threads: usize,
     shared: usize,
-    _exchange: CudaSlice<f32>,
-    _barrier: CudaSlice<u32>,
-    /// Two words of error, then the logits.
-    result: CudaSlice<u32>,
+    vocab: usize,
+    _exchange: CudaSlice<u32>,
+    /// An error for each row.
+    errors: CudaSlice<u64>,
+    /// For each row whether there is an error; then for each the logits. The kernel writes here.
     host: PinnedHostSlice<u32>,
 }
 
+/// A token to be decoded.
+pub(super) struct Row {
+    /// The state's address.
+    pub state: u64,
+    pub token: u32,
+    /// Whether logits are wanted.
+    pub want: bool,
+}
+
 impl Decoder {
-    /// `None` where the model or the GPU is not made for it: short convolutions, too little shared memory, blocks that
-    /// cannot be made to run at once.
+    /// Rows that go through faster one after the other than together, as measured on an H100.
+    pub const MOST_ROWS: usize = 12;
+
+    /// `None` where the model or the GPU is not made for it: short convolutions, rows too long for the registers or the
+    /// shared memory, blocks that cannot be made to run at once.
     pub fn new(
         gpu: &Gpu,
         config: &Config,
@@ -108,45 +123,54 @@ impl Decoder {
         if config.short_conv.is_some() || !gpu.cooperative {
             return Ok(None);
         }
-        let blocks = gpu.info.multiprocessors;
-        let parts = [&layout.ifg, &layout.o_proj, &layout.gate, &layout.down, &layout.head];
-        let most = |of: fn(&Part) -> usize| parts.iter().map(|part| of(part)).max().unwrap_or(0);
         let (hidden, width, inner) =
             (config.hidden_size, config.state_size, config.intermediate_size);
-        let v = padded(hidden);
-        let h = v + padded(hidden.max(width).max(inner));
-        let squares = h + padded(width);
-        // For each of 16 lanes its terms, filled up to 16, and 4 more against bank conflicts.
-        let longest = hidden.max(width).max(inner);
-        let floats = squares + 16 * (longest.div_ceil(256) * 16 + 4);
-        let q = floats + most(|part| part.float_count);
-        // Only the first part has an input for each of its matrices.
-        let acc = q + (3 * layout.ifg.chunks).max(most(|part| part.chunks)) * 32;
-        let acc_len = parts
-            .iter()
-            .map(|part| part.tiles.div_ceil(blocks) * part.matrices * 16)
-            .max()
-            .unwrap_or(0);
-        let shared = (acc + acc_len) * 4;
-        // The kernel's own variables come on top.
-        if shared + 1024 > gpu.shared_memory {
+        let words = |len: usize| len.div_ceil(256) * 64;
+        if words(hidden.max(width)) > MOST_HELD * THREADS || words(inner) > MOST_INNER * THREADS {
             return Ok(None);
         }
-        let function = gpu.function("decode", shared)?;
+        // Each block has something to do in a layer: the others wait for it, so that none falls behind by more than that.
+        let parts = [&layout.ifg, &layout.o_proj, &layout.gate, &layout.down];
+        let units = parts.iter().map(|part| part.tiles).max().unwrap_or(1);
+        let blocks = gpu.info.multiprocessors.min(units);
+        let sends = gpu.info.capability >= 90;
+        let rest = shared_without_ring(layout, blocks, sends);
+        // What the system reserves comes on top.
+        let ring = gpu.shared_memory.saturating_sub(rest + 1024) / TILE;
+        if ring < LEAST_RING {
+            return Ok(None);
+        }
+        let ring = ring.min(MOST_RING);
+        let shared = rest + ring * TILE;
+        let source = Source::decode(&[
+            ("HIDDEN", hidden),
+            ("WIDTH", width),
+            ("INNER", inner),
+            ("VOCAB", config.vocab_size),
+            ("BLOCKS", blocks),
+            ("RING", ring),
+            ("MEMORY", shared),
+        ]);
+        let function = gpu.function_from(&source, "decode", shared)?;
+        let threads = if sends { THREADS + SENDER } else { THREADS };
         let fit = function
-            .occupancy_max_active_blocks_per_multiprocessor(THREADS, shared, None)
+            .occupancy_max_active_blocks_per_multiprocessor(threads as u32, shared, None)
             .map_err(gpu.failed("cannot set up a kernel"))?;
         if fit == 0 {
             return Ok(None);
         }
-        let exchange = gpu.zeros::<f32>(2 * padded(width) + 2 * padded(hidden) + padded(inner))?;
-        let barrier = gpu.zeros::<u32>(1)?;
-        let mut result = gpu.zeros::<u32>(2 + config.vocab_size)?;
-        reset_error(gpu, &mut result)?;
-        // SAFETY: written by the copy before it is read.
-        let host = unsafe { gpu.context.alloc_pinned_with_flags(2 + config.vocab_size, 0) }
-            .map_err(gpu.failed("cannot allocate memory of the host"))?;
-        let address = gpu.address(&result);
+        let set = 2 * padded(width) + 2 * padded(hidden) + padded(inner);
+        let exchange = gpu.upload(&vec![u32::MAX; SETS * set])?;
+        let errors = gpu.upload(&[u64::MAX; Self::MOST_ROWS])?;
+        let vocab = config.vocab_size;
+        // SAFETY: zeroed right below.
+        let mut host =
+            unsafe { gpu.context.alloc_pinned_with_flags(Self::MOST_ROWS * (1 + vocab), 0) }
+                .map_err(gpu.failed("cannot allocate memory of the host"))?;
+        host.as_mut_slice().map_err(gpu.failed("cannot use memory of the host"))?.fill(0);
+        let parts = [&layout.ifg, &layout.o_proj, &layout.gate, &layout.down, &layout.head];
+        let place =
+            parts.map(|part| Place { tiles: part.weights as u64, floats: part.floats as u64 });
         let args = Args {
             arena: weights.layer(0),
             layer_stride: layout.layer as u64,
@@ -155,76 +179,85 @@ impl Decoder {
             embedding_scales: weights.embedding_scales(),
             state: 0,
             exchange: gpu.address(&exchange),
-            logits: address + 8,
-            error: address,
-            barrier: gpu.address(&barrier),
-            phase: parts.map(Phase::new),
-            barrier_start: 0,
+            logits: 0,
+            error: 0,
+            failed: 0,
+            place,
             token: 0,
+            first_set: 0,
             embedding_kind: weights.embedding_kind,
             layers: config.num_layers as i32,
-            hidden: hidden as i32,
-            width: width as i32,
-            inner: inner as i32,
-            vocab: config.vocab_size as i32,
             bounded: i32::from(bounded),
             want: 0,
             eps: config.rms_norm_eps,
             end: 0,
         };
-        let room = Room {
-            v: v as i32,
-            h: h as i32,
-            squares: squares as i32,
-            floats: floats as i32,
-            q: q as i32,
-            acc: acc as i32,
-        };
-        let (_exchange, _barrier) = (exchange, barrier);
-        Ok(Some(Decoder { function, args, room, shared, _exchange, _barrier, result, host }))
+        let _exchange = exchange;
+        let decoder =
+            Decoder { function, args, blocks, threads, shared, vocab, _exchange, errors, host };
+        Ok(Some(decoder))
     }
 
-    /// Feeds a token to the state at an address; appends the logits, if wanted. Gives the error's key, `u64::MAX` for none.
-    pub fn step(
-        &mut self,
-        gpu: &Gpu,
-        state: u64,
-        token: u32,
-        logits: Option<&mut Vec<f32>>,
-    ) -> Result<u64> {
-        let blocks = gpu.info.multiprocessors;
-        self.args.state = state;
-        self.args.token = token;
-        self.args.want = i32::from(logits.is_some());
-        // SAFETY: the buffers are this decoder's and the weights', as large as the layout has them; the state is one of
-        // this model; the token is below the vocabulary's size.
-        unsafe {
-            let grid = [blocks, 1, 1];
-            let args = [Arg::Struct(&self.args as &dyn Structure), Arg::Struct(&self.room)];
-            gpu.launch(&self.function, grid, THREADS, self.shared, true, &args)?;
+    /// Feeds tokens to states, one after the other, at most [`MOST_ROWS`](Self::MOST_ROWS). Gives the key of the first error in
+    /// the order of operations and then rows, `u64::MAX` for none.
+    pub fn run(&mut self, gpu: &Gpu, rows: &[Row]) -> Result<u64> {
+        assert!(rows.len() <= Self::MOST_ROWS, "rows of a decoder");
+        let host = self.host.as_mut_slice().map_err(gpu.failed("failed in a forward pass"))?;
+        // With unified addressing, the address of pinned memory is the same on the device.
+        let host = host.as_mut_ptr() as u64;
+        for (n, row) in rows.iter().enumerate() {
+            self.args.state = row.state;
+            self.args.token = row.token;
+            self.args.want = i32::from(row.want);
+            self.args.error = gpu.address(&self.errors) + 8 * n as u64;
+            self.args.failed = host + 4 * n as u64;
+            self.args.logits = host + 4 * (Self::MOST_ROWS + n * self.vocab) as u64;
+            // SAFETY: the buffers are this decoder's and the weights', as large as the layout has them, `host` with room
+            // for MOST_ROWS rows; the state is one of this model; the token is below the vocabulary's size.
+            unsafe {
+                let grid = [self.blocks, 1, 1];
+                let args = [Arg::Struct(&self.args as &dyn Structure)];
+                gpu.launch(&self.function, grid, self.threads as u32, self.shared, true, &args)?;
+            }
+            let sets = SETS as u32;
+            self.args.first_set = (self.args.first_set + self.args.layers as u32 % sets) % sets;
         }
-        // Four barriers a layer, each counting every block; without the head one less.
-        let barriers = 4 * self.args.layers as u32 - u32::from(self.args.want == 0);
-        let arrivals = (blocks as u32).wrapping_mul(barriers);
-        self.args.barrier_start = self.args.barrier_start.wrapping_add(arrivals);
-        let len = if logits.is_some() { 2 + self.args.vocab as usize } else { 2 };
-        gpu.stream
-            .memcpy_dtoh(&self.result.slice(..len), &mut self.host)
-            .and_then(|()| gpu.stream.synchronize())
-            .map_err(gpu.failed("failed in a forward pass"))?;
+        gpu.stream.synchronize().map_err(gpu.failed("failed in a forward pass"))?;
+        let failed = self.host.as_mut_slice().map_err(gpu.failed("failed in a forward pass"))?;
+        if failed[..rows.len()].iter().all(|&failed| failed == 0) {
+            return Ok(u64::MAX);
+        }
+        failed[..Self::MOST_ROWS].fill(0);
+        let keys = gpu.download(&self.errors)?;
+        self.errors = gpu.upload(&[u64::MAX; Self::MOST_ROWS])?;
+        // The kernel knows of one row only.
+        let keys = keys.iter().zip(0..rows.len() as u64);
+        Ok(keys
+            .filter(|&(&key, _)| key != u64::MAX)
+            .map(|(key, n)| key | n)
+            .min()
+            .unwrap_or(u64::MAX))
+    }
+
+    /// The logits of a row of the last run that wanted some.
+    pub fn logits(&self, gpu: &Gpu, row: usize) -> Result<&[f32]> {
         let host = self.host.as_slice().map_err(gpu.failed("failed in a forward pass"))?;
-        let key = u64::from(host[0]) | u64::from(host[1]) << 32;
-        if key != u64::MAX {
-            reset_error(gpu, &mut self.result)?;
-        } else if let Some(logits) = logits {
-            logits.extend(host[2..len].iter().map(|&bits| f32::from_bits(bits)));
-        }
-        Ok(key)
+        let start = Self::MOST_ROWS + row * self.vocab;
+        Ok(bytemuck::cast_slice(&host[start..start + self.vocab]))
     }
 }
 
-fn reset_error(gpu: &Gpu, result: &mut CudaSlice<u32>) -> Result<()> {
-    gpu.stream
-        .memcpy_htod(&[u32::MAX; 2], &mut result.slice_mut(..2))
-        .map_err(gpu.failed("cannot copy to it"))
+/// Bytes of the kernel's `Memory` but for the ring; where weights are `sent` for, floats have a place there too.
+fn shared_without_ring(layout: &Layout, blocks: usize, sent: bool) -> usize {
+    let parts = [&layout.ifg, &layout.o_proj, &layout.gate, &layout.down, &layout.head];
+    let most = |of: &dyn Fn(&Part) -> usize| parts.iter().map(|part| of(part)).max().unwrap_or(0);
+    let squares = 16 * (most(&|part| part.chunks).div_ceil(2) * 16 + 4);
+    let q = 2 * (most(&|part| part.chunks).max(3 * layout.ifg.chunks) * 32 + 4);
+    let acc = 2 * (most(&|part| part.tiles.div_ceil(blocks) * part.matrices * 16) + 4);
+    let even = layout.ifg.float_count.max(layout.gate.float_count);
+    let odd = layout.o_proj.float_count.max(layout.down.float_count);
+    let floats = if sent { even + odd } else { 0 };
+    // What the warps tell each other, what they wait for, the runs; and what alignment takes.
+    let small = 3 * WARPS + 2 + 2 * (16 + 2) + 2 + 5 * 3 + 8;
+    (4 * (squares + q + acc + floats + small)).next_multiple_of(16)
 }

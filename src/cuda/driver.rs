@@ -10,7 +10,8 @@ use cudarc::driver::{
 };
 use cudarc::nvrtc::Ptx;
 
-use super::{LEAST_CAPABILITY, compile};
+use super::LEAST_CAPABILITY;
+use super::compile::{self, Source};
 use crate::device::Device;
 use crate::error::{Error, Result};
 
@@ -107,6 +108,13 @@ fn info(number: usize, context: &CudaContext) -> Result<DeviceInfo> {
     ask().map_err(failed(number, "cannot be asked"))
 }
 
+fn load(context: &Arc<CudaContext>, info: &DeviceInfo, source: &Source) -> Result<Arc<CudaModule>> {
+    let image = compile::load(info.number, info.capability, source)?;
+    context
+        .load_module(Ptx::from_binary(image))
+        .map_err(failed(info.number, "cannot load the kernels"))
+}
+
 /// A GPU, with the kernels loaded.
 #[derive(Clone, Debug)]
 pub(crate) struct Gpu {
@@ -147,10 +155,7 @@ impl Gpu {
         check(number)?;
         let context = context(number)?;
         let info = info(number, &context)?;
-        let image = compile::load(number, info.capability)?;
-        let module = context
-            .load_module(Ptx::from_binary(image))
-            .map_err(failed(number, "cannot load the kernels"))?;
+        let module = load(&context, &info, &Source::kernels())?;
         let ask =
             |attribute| context.attribute(attribute).map_err(failed(number, "cannot be asked"));
         let shared_memory =
@@ -171,6 +176,25 @@ impl Gpu {
 
     /// The kernel of that name, allowed `shared` bytes of dynamic shared memory.
     pub fn function(&self, name: &str, shared: usize) -> Result<CudaFunction> {
+        self.function_of(&self.module, name, shared)
+    }
+
+    /// A kernel of a source of its own.
+    pub fn function_from(
+        &self,
+        source: &Source,
+        name: &str,
+        shared: usize,
+    ) -> Result<CudaFunction> {
+        self.function_of(&load(&self.context, &self.info, source)?, name, shared)
+    }
+
+    fn function_of(
+        &self,
+        module: &Arc<CudaModule>,
+        name: &str,
+        shared: usize,
+    ) -> Result<CudaFunction> {
         if shared > self.shared_memory {
             let most = self.shared_memory;
             let reason = format!(
@@ -178,8 +202,7 @@ impl Gpu {
             );
             return Err(self.error(reason));
         }
-        let function =
-            self.module.load_function(name).map_err(self.failed("cannot find a kernel"))?;
+        let function = module.load_function(name).map_err(self.failed("cannot find a kernel"))?;
         let attribute = CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         function
             .set_attribute(attribute, shared as i32)

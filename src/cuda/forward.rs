@@ -3,7 +3,7 @@
 use cudarc::driver::CudaSlice;
 
 use super::Gpu;
-use super::decode::Decoder;
+use super::decode::{Decoder, Row};
 use super::pass::{Kernels, Pass};
 use super::upload::{DeviceWeights, padded};
 use super::workspace::{DeviceSegment, Workspace};
@@ -73,6 +73,17 @@ impl Backend {
         })
     }
 
+    /// Bytes of weights that a pass reads.
+    pub fn weight_bytes(&self) -> u64 {
+        self.weights.bytes() as u64
+    }
+
+    /// Bytes a second that a copy within the GPU's memory moves, read and written.
+    pub fn copy_bandwidth(&self) -> Result<f64> {
+        let bytes = (self.gpu.free_memory()? / 4).min(1 << 30);
+        super::bandwidth::of(&self.gpu, bytes, 8)
+    }
+
     /// Feeds every step's tokens to its state.
     pub fn forward(&mut self, steps: &mut [Step<'_>]) -> Result<()> {
         for step in &mut *steps {
@@ -85,7 +96,8 @@ impl Backend {
             }
         }
         let rows: usize = steps.iter().map(|step| step.tokens.len()).sum();
-        if rows == 1 && self.decoder.is_some() && steps.iter().all(|step| step.states.is_none()) {
+        let few = rows <= Decoder::MOST_ROWS && self.decoder.is_some();
+        if few && steps.iter().all(|step| step.states.is_none()) {
             self.decode(steps)?;
         } else if rows > 0 {
             self.passes(steps, rows)?;
@@ -102,31 +114,52 @@ impl Backend {
         Ok(())
     }
 
-    /// One token in all.
+    /// A few tokens, one after the other.
     fn decode(&mut self, steps: &mut [Step<'_>]) -> Result<()> {
-        let Some(step) = steps.iter_mut().find(|step| !step.tokens.is_empty()) else {
-            return Ok(());
-        };
         let Some(decoder) = &mut self.decoder else {
             return Ok(());
         };
-        let state = step.state.memory_mut().bring_to_device(&self.gpu)?;
-        let logits = (step.want != Want::None).then_some(&mut *step.logits);
-        let key = decoder.step(&self.gpu, state, step.tokens[0], logits)?;
-        match self.error_at(key) {
-            None => Ok(()),
-            Some((place, _)) => Err(Error::NonFinite { place, position: step.state.position }),
+        let mut rows = Vec::new();
+        // The step of each row, and the token in it.
+        let mut origins = Vec::new();
+        for (n, step) in steps.iter_mut().enumerate() {
+            if step.tokens.is_empty() {
+                continue;
+            }
+            let state = step.state.memory_mut().bring_to_device(&self.gpu)?;
+            for (t, &token) in step.tokens.iter().enumerate() {
+                let want = match step.want {
+                    Want::None => false,
+                    Want::Last => t + 1 == step.tokens.len(),
+                    Want::All => true,
+                };
+                rows.push(Row { state, token, want });
+                origins.push((n, t));
+            }
         }
+        let key = decoder.run(&self.gpu, &rows)?;
+        if let Some((place, row)) = Self::error_at(&self.config, key) {
+            let position = origins
+                .get(row)
+                .map_or(0, |&(n, t)| steps[n].state.position.saturating_add(t as u64));
+            return Err(Error::NonFinite { place, position });
+        }
+        for (n, (row, &(step, _))) in rows.iter().zip(&origins).enumerate() {
+            if row.want {
+                steps[step].logits.extend_from_slice(decoder.logits(&self.gpu, n)?);
+            }
+        }
+        Ok(())
     }
 
     /// What an error's key means: the place and the row.
-    fn error_at(&self, key: u64) -> Option<(String, usize)> {
+    fn error_at(config: &Config, key: u64) -> Option<(String, usize)> {
         if key == u64::MAX {
             return None;
         }
         let row = (key >> 48) * ERROR_ROWS + (key & 0xFFFF);
         let op = ((key >> 16) & 0xFFFF_FFFF) as usize;
-        let layers = self.config.num_layers;
+        let layers = config.num_layers;
         let place = match op.checked_sub(5 * layers) {
             None => format!("layer {}, {}", op / 5, PLACES[op % 5]),
             Some(0) => "lm_head".to_owned(),
@@ -179,7 +212,7 @@ impl Backend {
             let pass = Pass { b: self, ws, q, segments: &segments, device, rows };
             pass.run(steps)?;
             let key = self.gpu.download(&self.error)?[0];
-            if let Some((place, row)) = self.error_at(key) {
+            if let Some((place, row)) = Self::error_at(&self.config, key) {
                 self.error = self.gpu.upload(&[u64::MAX])?;
                 let hit = segments.iter().find(|s| (s.row..s.row + s.len).contains(&row));
                 let position = hit.map_or(0, |s| {

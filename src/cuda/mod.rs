@@ -7,8 +7,8 @@
 //! Sums of trits are exact, and the float operations are those of `docs/NUMERICS.md`, one IEEE operation at a time in
 //! the same order; the tests compare bits with the CPU's.
 //!
-//! Two ways through the model: one token of one sequence goes through in a single launch (`decode`), anything else goes
-//! row by row through one launch per operation (`pass`), with tensor cores where there are any.
+//! Two ways through the model: a few tokens go through one after the other, each in a single launch of a kernel compiled for
+//! the model (`decode`); more go row by row through one launch per operation (`pass`), with tensor cores where there are any.
 
 mod bandwidth;
 mod compile;
@@ -21,7 +21,7 @@ mod upload;
 mod workspace;
 
 pub use bandwidth::copy_bandwidth;
-pub use compile::{KERNELS, compile_for};
+pub use compile::compile_for;
 pub use driver::{DeviceInfo, check, devices};
 
 pub(crate) use driver::Gpu;

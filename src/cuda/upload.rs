@@ -174,6 +174,11 @@ impl DeviceWeights {
         self.gpu.address(&self.arena) + (layer * self.layout.layer) as u64
     }
 
+    /// Bytes of all matrices and floats, the embedding left out.
+    pub fn bytes(&self) -> usize {
+        self.layout.total
+    }
+
     pub fn embedding(&self) -> u64 {
         self.gpu.address(&self.embedding)
     }

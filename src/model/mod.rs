@@ -169,8 +169,12 @@ impl Model {
     }
 
     /// Bytes of the weights that a forward pass reads: packed matrices, norms, bounds; of the embedding, one row for
-    /// each token comes on top.
+    /// each token comes on top. On a GPU they lie at two bits a trit.
     pub fn weight_bytes(&self) -> u64 {
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = &self.gpu {
+            return gpu.lock().unwrap_or_else(PoisonError::into_inner).weight_bytes();
+        }
         let packed: usize = self
             .file
             .matrices()
@@ -183,29 +187,21 @@ impl Model {
     }
 
     /// Bytes per second at which the model's threads read its packed matrices once, by the fastest of several plain loops:
-    /// the bound of decoding.
+    /// the bound of decoding. On a GPU those that a copy within its memory moves, read and written; 0 where it cannot be
+    /// measured.
     pub fn read_bandwidth(&self) -> f64 {
-        kernels::measure::read_bandwidth(self.matrices(), &self.pool)
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = &self.gpu {
+            let gpu = gpu.lock().unwrap_or_else(PoisonError::into_inner);
+            return gpu.copy_bandwidth().unwrap_or(0.0);
+        }
+        kernels::measure::read_bandwidth(&self.file.bytes()[self.file.packed_span()], &self.pool)
     }
 
     /// Products of int8 that the model's threads add up in a second by the dot products of its instruction set, at best:
     /// the bound of prompts and batches.
     pub fn dot_peak(&self) -> f64 {
         kernels::measure::dot_peak(self.isa, &self.pool)
-    }
-
-    /// The part of the file that holds the packed matrices: all that decoding reads, but for norms and a row of the
-    /// embedding.
-    fn matrices(&self) -> &[u8] {
-        let bytes = self.file.bytes();
-        let start = bytes.as_ptr().addr();
-        let spans = self.file.matrices().filter_map(|name| {
-            let matrix = self.file.matrix(name)?.0.bytes();
-            let from = matrix.as_ptr().addr().checked_sub(start)?;
-            Some(from..from + matrix.len())
-        });
-        let all = spans.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end));
-        all.and_then(|span| bytes.get(span)).unwrap_or(bytes)
     }
 
     /// Maps the bytes of `range` of the file now, on all threads, reading from the disk what is not in memory.

@@ -113,11 +113,34 @@ __device__ __forceinline__ int dot4_unsigned(u32 codes, u32 q, int sum) {
     return out;
 }
 
+#if __CUDA_ARCH__ >= 800
+// By tensor cores: 16 x 8 sums of 32 products each.
+__device__ __forceinline__ void mma(int* c, const u32* a, u32 b0, u32 b1) {
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+        "{%0,%1,%2,%3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+#endif
+
 // Quantised rows are stored in the order in which the matrix kernels read them: in each chunk of 128 columns, the word of
 // columns 32 k + 16 h + 4 t .. + 4 stands at 8 t + 2 k + h. `word` counts words of four columns from the row's start.
 __device__ __forceinline__ int permuted(int word) {
     int chunk = word >> 5, k = word >> 3 & 3, h = word >> 2 & 1, t = word & 3;
     return chunk << 5 | t << 3 | k << 1 | h;
+}
+
+// An element of the embedding as float32: `kind` is 0 for float32, 1 for float16, 2 for bfloat16, 3 for int8 with a scale per row.
+__device__ __forceinline__ float embedded(const u8* table, const float* scales, int kind, u64 token,
+                                          int width, int j) {
+    u64 at = token * width + j;
+    if (kind == 0) return ((const float*)table)[at];
+    if (kind == 3) return (float)(((const signed char*)table)[at]) * scales[token];
+    u32 bits = ((const u16*)table)[at];
+    if (kind == 2) return __uint_as_float(bits << 16);
+    float out;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(out) : "h"((u16)bits));
+    return out;
 }
 
 // A block's row in shared memory, and what its threads share about it.
@@ -128,13 +151,21 @@ struct Shared {
 };
 
 __device__ __forceinline__ u32 warp_max(u32 v) {
+#if __CUDA_ARCH__ >= 800
+    return __reduce_max_sync(0xffffffffu, v);
+#else
     for (int d = 16; d > 0; d >>= 1) v = max(v, __shfl_xor_sync(0xffffffffu, v, d));
     return v;
+#endif
 }
 
 __device__ __forceinline__ int warp_sum(int v) {
+#if __CUDA_ARCH__ >= 800
+    return __reduce_add_sync(0xffffffffu, v);
+#else
     for (int d = 16; d > 0; d >>= 1) v += __shfl_xor_sync(0xffffffffu, v, d);
     return v;
+#endif
 }
 
 // The factor of an RMS norm of the block's row `v`; also readies the shared words of `quantise_row`. Begins and ends

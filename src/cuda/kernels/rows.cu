@@ -1,18 +1,5 @@
 // Operations on rows of activations, one block a row: norms, gates, quantisation. The row lies in dynamic shared memory.
 
-// Rows of the embedding as float32: `kind` is 0 for float32, 1 for float16, 2 for bfloat16, 3 for int8 with a scale per row.
-__device__ __forceinline__ float embedded(const u8* table, const float* scales, int kind, u64 token,
-                                          int width, int j) {
-    u64 at = token * width + j;
-    if (kind == 0) return ((const float*)table)[at];
-    if (kind == 3) return (float)(((const signed char*)table)[at]) * scales[token];
-    u32 bits = ((const u16*)table)[at];
-    if (kind == 2) return __uint_as_float(bits << 16);
-    float out;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(out) : "h"((u16)bits));
-    return out;
-}
-
 extern "C" __global__ void embed(const u8* table, const float* scales, int kind, const u32* tokens,
                                  int width, float* x) {
     for (int j = threadIdx.x; j < width; j += blockDim.x)

@@ -135,7 +135,7 @@ fn measure(model: &Model, test: Test, repetitions: u32) -> Result<Row, Failure> 
     for _ in 0..repetitions {
         // Between two looks at the machine, so that both sides see the same minute.
         let look = || {
-            let read = if decodes && on_cpu { model.read_bandwidth() } else { f64::NAN };
+            let read = if decodes { model.read_bandwidth() } else { f64::NAN };
             let peak = if computes && on_cpu { model.dot_peak() } else { f64::NAN };
             (read, peak)
         };
@@ -168,8 +168,8 @@ fn measure(model: &Model, test: Test, repetitions: u32) -> Result<Row, Failure> 
         bytes_per_pass: pass,
         bytes_per_token: decodes.then_some(bytes_per_token),
         read_gb_s: decodes.then(|| rate * bytes_per_token / 1e9),
-        machine_gb_s: (decodes && on_cpu).then(|| median(&reads) / 1e9),
-        read_percent: (decodes && on_cpu).then(|| share(bytes_per_token, &reads)),
+        machine_gb_s: decodes.then(|| median(&reads) / 1e9).filter(|&rate| rate > 0.0),
+        read_percent: decodes.then(|| share(bytes_per_token, &reads)).filter(|p| p.is_finite()),
         gmac_s: computes.then(|| rate * macs / 1e9),
         machine_gmac_s: (computes && on_cpu).then(|| median(&peaks) / 1e9),
         compute_percent: (computes && on_cpu).then(|| share(macs, &peaks)),

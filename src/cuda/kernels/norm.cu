@@ -1,0 +1,183 @@
+// Norms and quantisation of the row that a block's threads hold.
+
+__device__ __forceinline__ float add_terms(float sum, const float4* terms) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        sum = sum + terms[i].x;
+        sum = sum + terms[i].y;
+        sum = sum + terms[i].z;
+        sum = sum + terms[i].w;
+    }
+    return sum;
+}
+
+__device__ __forceinline__ void get_terms(float4* terms, const float4* from) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) terms[i] = from[i];
+}
+
+// Sums 16 lanes' terms, each lane's one after the other and 16 `runs` times, then lanes 8, 4, 2 and 1 apart. For a warp, of
+// which both halves do the same. One run is read while another is added.
+__device__ __forceinline__ float add_squares(const float4* from, int runs) {
+    float sum = 0.0f;
+    float4 even[4], odd[4];
+    get_terms(even, from);
+#pragma unroll 1
+    for (; runs > 1; runs -= 2) {
+        get_terms(odd, from + 4);
+        sum = add_terms(sum, even);
+        if (runs > 2) get_terms(even, from + 8);
+        from += 8;
+        sum = add_terms(sum, odd);
+    }
+    if (runs > 0) sum = add_terms(sum, even);
+    sum = sum + __shfl_xor_sync(0xffffffffu, sum, 8);
+    sum = sum + __shfl_xor_sync(0xffffffffu, sum, 4);
+    sum = sum + __shfl_xor_sync(0xffffffffu, sum, 2);
+    return sum + __shfl_xor_sync(0xffffffffu, sum, 1);
+}
+
+// The factor of an RMS norm of the row `v`: a lane's terms stand side by side, so that the one warp that adds them, one after
+// the other, has little else to do. Zeros at a lane's end change no bit of a sum of squares.
+template <int P>
+__device__ __forceinline__ float row_rms(const Decode& p, const float4* v, float eps, Memory* memory, int op, const Tiles* a, int batch) {
+    constexpr int stride = SQUARES(Shape<P>::chunks);
+#pragma unroll
+    for (int k = 0; k < Shape<P>::each; k++) {
+        int word = threadIdx.x + k * THREADS;
+        if (word >= (stride - 4) * 4) break;
+        float* to = memory->squares + (word & 3) * 4 * stride + (word >> 2);
+        to[0] = v[k].x * v[k].x;
+        to[stride] = v[k].y * v[k].y;
+        to[2 * stride] = v[k].z * v[k].z;
+        to[3 * stride] = v[k].w * v[k].w;
+    }
+    meet();
+    if (threadIdx.x < 32) {
+        float sum = add_squares((const float4*)(memory->squares + (threadIdx.x & 15) * stride), stride / 16);
+        if (threadIdx.x == 0) {
+            memory->factor = rms_factor(sum, Shape<P>::columns, eps);
+            if (blockIdx.x == 0 && !finite(sum)) fail(p, op);
+        }
+    }
+    // The others have time to see to it that the batch is there. Before compute capability 9.0 each has copied some of it.
+#if __CUDA_ARCH__ >= 900
+    else if (a)
+        await_batch(*a, memory, batch);
+#else
+    if (a) await_batch(*a, memory, batch);
+#endif
+    meet();
+    return memory->factor;
+}
+
+__device__ __forceinline__ float4 times(float4 v, float factor, float4 w) {
+    return make_float4(v.x * factor * w.x, v.y * factor * w.y, v.z * factor * w.z, v.w * factor * w.w);
+}
+
+// Whether a quotient of two such, and all on the way to it, is far from the ends of the exponents.
+__device__ __forceinline__ bool plain(float v) { return (__float_as_uint(v) & 0x7fffffffu) - 0x21800000u < 0x3c000000u; }
+
+// a / b, correctly rounded: from a reciprocal good to the last bit but one, by remainders without an error.
+__device__ __forceinline__ float divide_plain(float a, float b) {
+    float r;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(b));
+    r = __fmaf_rn(__fmaf_rn(-b, r, 1.0f), r, r);
+    float q = a * r;
+    q = __fmaf_rn(__fmaf_rn(-b, q, a), r, q);
+    return __fmaf_rn(__fmaf_rn(-b, q, a), r, q);
+}
+
+// Four quotients at once, without a branch in each.
+__device__ __forceinline__ float4 divide(float4 a, float4 b) {
+    if (plain(a.x) && plain(a.y) && plain(a.z) && plain(a.w) && plain(b.x) && plain(b.y) && plain(b.z) && plain(b.w))
+        return make_float4(divide_plain(a.x, b.x), divide_plain(a.y, b.y), divide_plain(a.z, b.z), divide_plain(a.w, b.w));
+    return make_float4(a.x / b.x, a.y / b.y, a.z / b.z, a.w / b.w);
+}
+
+// A thread's word `k` of norm `m`; zeros past its end.
+template <int P>
+__device__ __forceinline__ float4 norm_word(const float* floats, int m, int k) {
+    int word = threadIdx.x + k * THREADS;
+    return word < Shape<P>::words ? ((const float4*)(floats + m * UP4(Shape<P>::columns)))[word] : make_float4(0, 0, 0, 0);
+}
+
+__device__ __forceinline__ u32 magnitude(float v) { return __float_as_uint(v) & 0x7fffffffu; }
+
+// As `quantise_one` with y * s for `v`, which is at most 127 and a bit; in the lowest byte. Adding 2^23 and rounding towards
+// zero leaves the integer in the lowest bits.
+__device__ __forceinline__ u32 quantised(float v) {
+    u32 bits = __float_as_uint(__fadd_rz(fabsf(v) + 0.49999997f, 8388608.0f));
+    u32 sign = (u32)((int)__float_as_uint(v) >> 31);
+    return (bits ^ sign) - sign;
+}
+
+// Quantises normed rows, `t[m]` for each of the phase's inputs. `step`, and the rows' sums, which are added to `total`, are what
+// the integers need to become floats again. Ends with all threads together.
+template <int P>
+__device__ __forceinline__ void quantise(const Decode& p, const float4 (*t)[Shape<P>::each], Memory* memory, float* step, int* total,
+                                         int op) {
+    constexpr int inputs = Shape<P>::inputs, each = Shape<P>::each;
+    const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+    u32 largest[inputs];
+#pragma unroll
+    for (int m = 0; m < inputs; m++) {
+        largest[m] = 0;
+#pragma unroll
+        for (int k = 0; k < each; k++)
+            largest[m] = max(max(max(magnitude(t[m][k].x), magnitude(t[m][k].y)), largest[m]),
+                             max(magnitude(t[m][k].z), magnitude(t[m][k].w)));
+    }
+#pragma unroll
+    for (int m = 0; m < inputs; m++) largest[m] = warp_max(largest[m]);
+    if (lane == 0) {
+#pragma unroll
+        for (int m = 0; m < inputs; m++) ((u32*)memory->largest[m])[warp] = largest[m];
+    }
+    meet();
+    float scale[inputs];
+    bool bad = false;
+#pragma unroll
+    for (int m = 0; m < inputs; m++) {
+        u32 bits = 0;
+#pragma unroll
+        for (int k = 0; k < WARPS / 4; k++) {
+            uint4 of = memory->largest[m][k];
+            bits = max(max(max(of.x, of.y), bits), max(of.z, of.w));
+        }
+        float most = __uint_as_float(bits);
+        bad |= !finite(most);
+        scale[m] = most > 1e-5f ? most : 1e-5f;
+    }
+    if (blockIdx.x == 0 && threadIdx.x == 0 && bad) fail(p, op);
+    float4 d = make_float4(scale[0], inputs > 1 ? scale[1 % inputs] : 1.0f, inputs > 2 ? scale[2 % inputs] : 1.0f, 1.0f);
+    d = divide(make_float4(127.0f, 127.0f, 127.0f, 127.0f), d);
+    scale[0] = d.x;
+    if (inputs > 1) scale[1 % inputs] = d.y;
+    if (inputs > 2) scale[2 % inputs] = d.z;
+    int sum[inputs];
+#pragma unroll
+    for (int m = 0; m < inputs; m++) sum[m] = 0;
+#pragma unroll
+    for (int k = 0; k < each; k++) {
+        int word = threadIdx.x + k * THREADS;
+        if (word >= Shape<P>::chunks * 32) break;
+#pragma unroll
+        for (int m = 0; m < inputs; m++) {
+            u32 a = quantised(t[m][k].x * scale[m]), b = quantised(t[m][k].y * scale[m]);
+            u32 c = quantised(t[m][k].z * scale[m]), d = quantised(t[m][k].w * scale[m]);
+            u32 packed = __byte_perm(__byte_perm(a, b, 0x0040), __byte_perm(c, d, 0x0040), 0x5410);
+            sum[m] = __dp4a((int)packed, 0x01010101, sum[m]);
+            memory->q[word >> 2 & 1][m * Shape<P>::chunks * 32 + permuted(word)] = packed;
+        }
+    }
+#pragma unroll
+    for (int m = 0; m < inputs; m++) {
+        sum[m] = warp_sum(sum[m]);
+        if (lane == 0) atomicAdd(total + m, sum[m]);
+    }
+    meet();
+    // Off the way of the others: it is needed last.
+#pragma unroll
+    for (int m = 0; m < inputs; m++) step[m] = 1.0f / scale[m];
+}

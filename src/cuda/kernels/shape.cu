@@ -1,0 +1,141 @@
+// One token of one sequence through the whole model in one launch. All blocks are resident at once. Each keeps the residual
+// stream for itself, in registers, and computes norms and quantisation for itself, so that only the outputs of matrices travel.
+//
+// They travel without a barrier. Every output of every matrix of a layer has a place of its own in an exchange, which holds
+// EMPTY when the layer begins; whoever needs the output reads the place until something else is there. Layers use a few
+// exchanges in turn, so that they stay in the L2 cache, and empty them in between.
+//
+// Weights are on their way long before they are needed: each block knows the tiles it will multiply in all phases of all layers,
+// in order, and keeps the next RING of them coming to shared memory. More are sent for when a row has just arrived: a
+// burst of weights while blocks wait for each other would hold up what they wait for.
+//
+// Compiled for one model on one GPU: the host defines HIDDEN, WIDTH, INNER, VOCAB, BLOCKS (of the grid), RING and
+// MEMORY (bytes of shared memory).
+
+#define THREADS 256
+#define WARPS (THREADS / 32)
+// One more warp, where it is useful, sends for weights.
+#if __CUDA_ARCH__ >= 900
+#define ALL_THREADS (THREADS + 32)
+#else
+#define ALL_THREADS THREADS
+#endif
+// What no output is: a negative NaN. Arithmetic gives the positive one.
+#define EMPTY 0xffffffffu
+
+// All threads that compute meet.
+__device__ __forceinline__ void meet() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory");
+#else
+    __syncthreads();
+#endif
+}
+
+// The phases of a layer, each a product with what the one before it has put out; and the head.
+enum { MIX, OUT, GATE, DOWN, HEAD, PHASES };
+
+// Where a phase's tiles, [units][matrices][chunks], and its floats (norms, then scales) lie, from the layer's start in bytes.
+struct Place {
+    u64 tiles, floats;
+};
+
+struct Decode {
+    const u8* arena;
+    u64 layer_stride;
+    // Forget bounds from the layer's start in bytes.
+    u64 bounds;
+    const u8* embedding;
+    const float* embedding_scales;
+    // [layers, WIDTH].
+    float* state;
+    // [SETS][EXCHANGE], which layers use in turn, from launch to launch.
+    float* exchange;
+    // In the host's memory, as is `failed`, which says that there is an error.
+    float* logits;
+    u64* error;
+    u32* failed;
+    Place place[PHASES];
+    u32 token, first_set;
+    int embedding_kind, layers, bounded, want;
+    float eps;
+};
+
+#define UP4(n) (((n) + 3) & ~3)
+#define MAX2(a, b) ((a) > (b) ? (a) : (b))
+#define MAX3(a, b, c) MAX2(a, MAX2(b, c))
+
+// Offsets in a layer's exchange: g and swish's input h; the output of o_proj; u; the output of down_proj.
+enum {
+    G_AT = 0,
+    H_AT = G_AT + UP4(WIDTH),
+    O_AT = H_AT + UP4(WIDTH),
+    U_AT = O_AT + UP4(HIDDEN),
+    DOWN_AT = U_AT + UP4(INNER),
+    EXCHANGE = DOWN_AT + UP4(HIDDEN)
+};
+
+// Sets of exchanges: see `empty`.
+#define SETS 4
+
+// The shape of a phase.
+template <int P>
+struct Shape {
+    static constexpr int matrices = P == MIX ? 3 : P == GATE ? 2 : 1;
+    static constexpr int columns = P == OUT ? WIDTH : P == DOWN ? INNER : HIDDEN;
+    static constexpr int rows = P == MIX ? WIDTH : P == GATE ? INNER : P == HEAD ? VOCAB : HIDDEN;
+    // Rows that are quantised for it, and norms: the layer's, if any, then one for each of these rows.
+    static constexpr int inputs = P == MIX ? 3 : 1;
+    static constexpr int norms = P == DOWN ? 1 : inputs + 1;
+    // Units of 16 rows of each matrix, tiles in one of them.
+    static constexpr int units = (rows + 15) / 16;
+    static constexpr int chunks = (columns + 127) / 128;
+    static constexpr int tiles = matrices * chunks;
+    // Words of four columns; those that a thread has, some past the row's end.
+    static constexpr int words = (columns + 3) / 4;
+    static constexpr int each = ((chunks + 1) / 2 * 64 + THREADS - 1) / THREADS;
+    // Bytes of its floats.
+    static constexpr int floats = (norms * UP4(columns) + 4) * 4;
+    static constexpr int most_units = (units + BLOCKS - 1) / BLOCKS;
+    static constexpr int sums = most_units * matrices * 16;
+    // Tiles of a block's run at most.
+    static constexpr int run = most_units * tiles;
+};
+
+// Tiles come in pieces of at most so many, of which so many may be on their way, and are used in batches of at most so many.
+#define PIECE (RING / 8)
+#define PIECES 16
+#define BATCH (7 * PIECE)
+// Words of four columns of the stream that a thread has.
+#define HELD Shape<GATE>::each
+// For each of 16 lanes its terms, eight a chunk of an even number of them, and 4 more against bank conflicts.
+#define SQUARES(chunks) (((chunks) + 1) / 2 * 16 + 4)
+
+#define ROWS_WORDS (MAX3(3 * Shape<MIX>::chunks, Shape<OUT>::chunks, Shape<DOWN>::chunks) * 32)
+
+struct Memory {
+    uint4 ring[RING][32];
+#if __CUDA_ARCH__ >= 900
+    // A phase's norms and scales, sent for a phase ahead: of MIX, GATE and HEAD, and of OUT and DOWN in turn.
+    float even[MAX2(Shape<MIX>::floats, Shape<GATE>::floats) / 4];
+    float odd[MAX2(Shape<OUT>::floats, Shape<DOWN>::floats) / 4];
+#endif
+    float squares[16 * SQUARES(MAX3(Shape<MIX>::chunks, Shape<OUT>::chunks, Shape<DOWN>::chunks))];
+    // The quantised rows twice: where one has the first sixteen columns of 32, and elsewhere zeros, the other has the last
+    // sixteen. Four words lie between them, against bank conflicts.
+    u32 q[2][ROWS_WORDS + 4];
+    // Sums of products, and of the quantised rows. Used in turn: a phase clears its own while slow threads still read the one
+    // before.
+    int acc[2][MAX2(MAX3(Shape<MIX>::sums, Shape<GATE>::sums, Shape<HEAD>::sums), Shape<OUT>::sums) + 4];
+    uint4 largest[3][WARPS / 4];
+    float factor;
+    // What completes when pieces of tiles have come, in turn; when the floats have, even and odd.
+    u64 arrived[PIECES], floats_arrived[2];
+    // How often the threads that compute have told the sender that something is free.
+    u32 frees;
+    // The block's run of tiles in each phase, from the layer's start in bytes.
+    u64 run_tiles[PHASES];
+    int run_count[PHASES];
+};
+
+static_assert(sizeof(Memory) <= MEMORY, "the host gives too little shared memory");
