@@ -6,14 +6,14 @@ use std::time::Instant;
 use crate::kernels::Isa;
 use crate::threads::Pool;
 
-/// Turns of a loop: a millisecond or so of a fast core.
-const TURNS: usize = 1 << 18;
+/// Turns of a loop: some tenths of a millisecond of a fast core.
+const TURNS: usize = 1 << 17;
 
 /// Sums side by side, as many as it takes to hide the instructions' latency.
 const CHAINS: usize = 12;
 
 /// Tries of each loop.
-const TRIES: usize = 10;
+const TRIES: usize = 6;
 
 /// One way to add up products.
 struct DotLoop {
@@ -157,10 +157,8 @@ mod tests {
     #[test]
     fn every_instruction_set_has_a_peak() {
         for isa in Isa::available() {
-            for threads in [1, 2] {
-                let peak = dot_peak(isa, &Pool::new(threads));
-                assert!(peak.is_finite() && peak > 0.0, "{}: {peak}", isa.name());
-            }
+            let peak = dot_peak(isa, &Pool::new(1));
+            assert!(peak.is_finite() && peak > 0.0, "{}: {peak}", isa.name());
         }
     }
 }
