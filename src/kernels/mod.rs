@@ -270,6 +270,7 @@ impl<'a> Job<'a> {
 pub fn all() -> &'static [Box<dyn Kernel>] {
     static KERNELS: OnceLock<Vec<Box<dyn Kernel>>> = OnceLock::new();
     KERNELS.get_or_init(|| {
+        #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(unused_mut))]
         let mut kernels: Vec<Box<dyn Kernel>> =
             vec![Box::new(scalar::I2Scalar), Box::new(scalar::T5Scalar)];
         #[cfg(target_arch = "x86_64")]
