@@ -5,15 +5,20 @@
 //! delays the others by the one task it holds and no more. Who ran what cannot change a result:
 //! tasks share no output.
 
+mod cores;
+mod patience;
+
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
-use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+pub use cores::default_threads;
+use patience::Patience;
 
 /// How long a thread spins for work, or for the last task of another, before it sleeps: longer than
 /// the serial work between two runs of a forward pass, short against a time slice of a shared core.
@@ -165,61 +170,6 @@ impl Shared {
             }
             self.work();
         }
-    }
-}
-
-/// Whether it is worth while to share work with the other threads.
-///
-/// On a machine with more to run than cores, a thread that holds a task is taken off its core for some milliseconds, where
-/// the task would take a few hundred microseconds; or the others do not come to take a task at all, and waking them is in
-/// vain. After such a loss the caller works alone for a multiple of what was lost, so that no more than a small share
-/// is ever lost.
-#[derive(Debug, Default)]
-struct Patience {
-    /// When to try the other threads again.
-    until: Option<Instant>,
-    /// How often a loss has come right after another: each doubles the multiple.
-    losses: u32,
-    /// Runs, one after another, in which the others took no task.
-    in_vain: u32,
-    /// What those took.
-    in_vain_time: Duration,
-}
-
-impl Patience {
-    /// Shorter waits are not worth a thought.
-    const LATE: Duration = Duration::from_micros(200);
-
-    /// Runs in vain that are a loss: a thread that has to wake up may well miss the first.
-    const IN_VAIN: u32 = 8;
-
-    /// The first multiple, and the longest time that the caller works alone.
-    const MULTIPLE: u32 = 32;
-    const LONGEST: Duration = Duration::from_millis(1000);
-
-    /// Whether the caller works alone.
-    fn is_lost(&self, now: Instant) -> bool {
-        self.until.is_some_and(|until| now < until)
-    }
-
-    /// Takes notice of a run, of which the caller waited for `waited`, and `alone` if it did every task itself.
-    fn judge(&mut self, start: Instant, end: Instant, waited: Duration, alone: bool) {
-        let total = end - start;
-        (self.in_vain, self.in_vain_time) =
-            if alone { (self.in_vain + 1, self.in_vain_time + total) } else { (0, Duration::ZERO) };
-        let lost = if self.in_vain == Self::IN_VAIN {
-            self.in_vain_time
-        } else if waited >= Self::LATE && waited >= total / 4 {
-            // Or else it was the last of many tasks, which may be late without harm.
-            waited
-        } else {
-            return;
-        };
-        self.in_vain = 0;
-        self.in_vain_time = Duration::ZERO;
-        let again = self.until.is_some_and(|until| start < until + 4 * lost);
-        self.losses = if again { (self.losses + 1).min(4) } else { 0 };
-        self.until = Some(end + (lost * (Self::MULTIPLE << self.losses)).min(Self::LONGEST));
     }
 }
 
@@ -467,44 +417,6 @@ impl<T> Columns<'_, T> {
     }
 }
 
-/// Threads that this process should use unless told otherwise: the physical cores that it may run
-/// on, at most what the machine gives the process (affinity, cgroup).
-pub fn default_threads() -> usize {
-    let allowed = std::thread::available_parallelism().map_or(1, |n| n.get());
-    physical_cores().map_or(allowed, |cores| cores.clamp(1, allowed))
-}
-
-/// The cores behind the CPUs that this process may run on; `None` where the system does not say.
-fn physical_cores() -> Option<usize> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
-    let cores: Option<BTreeSet<String>> = cpu_list(list)?.into_iter().map(siblings).collect();
-    Some(cores?.len())
-}
-
-/// Who shares the core of a CPU: the same text for each of them.
-fn siblings(cpu: usize) -> Option<String> {
-    let topology = format!("/sys/devices/system/cpu/cpu{cpu}/topology");
-    // The older name is what kernels before 5.3 have.
-    let read = |name| std::fs::read_to_string(format!("{topology}/{name}"));
-    read("core_cpus_list").or_else(|_| read("thread_siblings_list")).ok()
-}
-
-/// The numbers of a list like `0-3,8`.
-fn cpu_list(list: &str) -> Option<Vec<usize>> {
-    let mut cpus = Vec::new();
-    for part in list.trim().split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
-        // A machine with more CPUs than that is not what this text describes.
-        if last >= 1 << 16 {
-            return None;
-        }
-        cpus.extend(first..=last);
-    }
-    Some(cpus)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -640,52 +552,5 @@ mod tests {
             assert!(alive.upgrade().is_none(), "a worker still holds the pool");
             drop(Pool::new(threads));
         }
-    }
-
-    #[test]
-    fn losses_to_other_threads_stay_a_small_share() {
-        let ms = Duration::from_millis;
-        let start = Instant::now();
-        let mut patience = Patience::default();
-        assert!(!patience.is_lost(start));
-        // A late task among many, a short wait: no loss.
-        patience.judge(start, start + ms(20), ms(4), false);
-        patience.judge(start, start + ms(1), Duration::from_micros(199), false);
-        assert!(!patience.is_lost(start + ms(20)));
-        patience.judge(start, start + ms(4), ms(3), false);
-        assert!(patience.is_lost(start + ms(4)) && patience.is_lost(start + ms(99)));
-        assert!(!patience.is_lost(start + ms(100)));
-        // The first run after it is late again: twice as long, and so on to the longest.
-        let mut now = start + ms(100);
-        for expected in [192, 384, 768, 1000, 1000] {
-            patience.judge(now, now + ms(4), ms(3), false);
-            now += ms(4);
-            assert!(patience.is_lost(now + ms(expected - 1)));
-            assert!(!patience.is_lost(now + ms(expected)));
-            now += ms(expected);
-        }
-        // After a good time it begins anew.
-        now += ms(2000);
-        patience.judge(now, now + ms(4), ms(3), false);
-        assert!(!patience.is_lost(now + ms(4 + 96)));
-        // Others that take no task, some times on end.
-        now += ms(2000);
-        for alone in [true, true, false, true, true, true, true, true, true, true] {
-            patience.judge(now, now + ms(1), ms(0), alone);
-            now += ms(1);
-            assert!(!patience.is_lost(now));
-        }
-        patience.judge(now, now + ms(1), ms(0), true);
-        assert!(patience.is_lost(now + ms(256)) && !patience.is_lost(now + ms(257)));
-    }
-
-    #[test]
-    fn default_threads_are_within_what_the_system_allows() {
-        let allowed = std::thread::available_parallelism().unwrap().get();
-        assert!((1..=allowed).contains(&default_threads()));
-        assert_eq!(cpu_list(" 0-3,8\n"), Some(vec![0, 1, 2, 3, 8]));
-        assert_eq!(cpu_list("5"), Some(vec![5]));
-        assert_eq!(cpu_list("x-2"), None);
-        assert_eq!(cpu_list("0-99999999999"), None);
     }
 }
