@@ -266,6 +266,21 @@ impl<'a> Job<'a> {
     }
 }
 
+/// Strips of a matrix in each task of a pool of `threads`, `batch` rows of activations. For one row of activations there is a task for each thread, so that each reads long runs of weights;
+/// for a batch some more, so that a late one costs little, and at most 16 strips, so that the sums stay in the cache.
+pub fn strips_per_task(matrix: &PackedMatrix<'_>, threads: usize, batch: usize) -> usize {
+    let block = matrix.packing().strips_per_block();
+    if batch > 1 {
+        return matrix.strips().div_ceil(threads * 4).min(16).next_multiple_of(block);
+    }
+    // Whole blocks, or parts of blocks where the threads would else be too unlike.
+    let share = matrix.strips().div_ceil(threads);
+    let parts = [block, block.div_ceil(2), block.div_ceil(4)];
+    let even = |strips: usize| strips - share <= share / 16;
+    let share = parts.map(|part| share.next_multiple_of(part));
+    share.into_iter().find(|&strips| even(strips)).unwrap_or(share[2])
+}
+
 /// Every kernel that this CPU can run, the scalar ones first, in each packing the fastest last.
 pub fn all() -> &'static [Box<dyn Kernel>] {
     static KERNELS: OnceLock<Vec<Box<dyn Kernel>>> = OnceLock::new();

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 
 use super::weights::Linear;
 use crate::format::ModelFile;
-use crate::kernels::{FloatOps, Input, Job, Kernel, stride};
+use crate::kernels::{FloatOps, Input, Job, Kernel, stride, strips_per_task};
 use crate::ops::{self, NonFinite, RowScale};
-use crate::packing::{PackedMatrix, STRIP};
+use crate::packing::STRIP;
 use crate::threads::{Matrix, Pool};
 
 /// A cache line; a `Vec` of them is a buffer that kernels may load from without crossing one.
@@ -232,19 +232,4 @@ struct Scratch {
 fn share(bytes: &[u8], which: usize, shares: usize) -> &[u8] {
     let len = bytes.len().div_ceil(shares);
     &bytes[(which * len).min(bytes.len())..((which + 1) * len).min(bytes.len())]
-}
-
-/// Strips in a task. For one row of activations there is a task for each thread, so that each reads long runs of weights;
-/// for a batch some more, so that a late one costs little, and at most 16 strips, so that the sums stay in the cache.
-fn strips_per_task(matrix: &PackedMatrix<'_>, threads: usize, batch: usize) -> usize {
-    let block = matrix.packing().strips_per_block();
-    if batch > 1 {
-        return matrix.strips().div_ceil(threads * 4).min(16).next_multiple_of(block);
-    }
-    // Whole blocks, or parts of blocks where the threads would else be too unlike.
-    let share = matrix.strips().div_ceil(threads);
-    let parts = [block, block.div_ceil(2), block.div_ceil(4)];
-    let even = |strips: usize| strips - share <= share / 16;
-    let share = parts.map(|part| share.next_multiple_of(part));
-    share.into_iter().find(|&strips| even(strips)).unwrap_or(share[2])
 }

@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::ops::Range;
 use std::time::Instant;
 
-use mmfree::kernels::{self, Input, Isa, Job, Kernel, measure, stride};
+use mmfree::kernels::{self, Input, Isa, Job, Kernel, measure, stride, strips_per_task};
 use mmfree::packing::{PackedMatrix, STRIP};
 use mmfree::threads::{Pool, default_threads};
 use serde::Serialize;
@@ -270,14 +270,16 @@ impl Case<'_> {
     /// `copies` matrices of `rows` rows, each prepared for anew.
     fn run_from_memory(&self, activations: &mut Activations, rows: usize, copies: usize) {
         let strips = rows.div_ceil(STRIP);
-        let each = strips_per_task(strips, self.pool.threads());
+        let each = strips_per_task(&self.matrix(rows, 0), self.pool.threads(), self.batch);
         let mut out = vec![vec![0i32; self.batch * each * STRIP]; strips.div_ceil(each)];
         for copy in 0..copies {
             self.prepare(activations);
             let (matrix, input) = (self.matrix(rows, copy), self.input(activations));
             self.pool.run_each(&mut out, &|task, out| {
                 let strips = task * each..((task + 1) * each).min(strips);
-                let job = Job::new(matrix, strips, input);
+                // As in a model, where the next matrix is known.
+                let next = self.matrix(rows, (copy + 1) % copies).bytes_from(strips.start);
+                let job = Job::new(matrix, strips, input).with_next(next, &[]);
                 job.run(self.kernel, &mut out[..self.batch * job.rows()]);
             });
             black_box(&mut out);
@@ -286,7 +288,7 @@ impl Case<'_> {
 
     /// Seconds that an addition takes, all threads together, where the weights are in each core's cache.
     fn run_from_cache(&self, activations: &Activations) -> f64 {
-        // The packings interleave rows in blocks of 256 at most.
+        // The packings interleave rows in blocks of 512 at most.
         let fits = |rows: &usize| self.packed_len(*rows) <= CACHED;
         let rows = [512, 256, 128].into_iter().find(fits).unwrap_or(STRIP);
         let sums = rows * self.cols * self.batch;
@@ -304,9 +306,4 @@ impl Case<'_> {
         });
         start.elapsed().as_secs_f64() / (sums * turns * self.pool.threads()) as f64
     }
-}
-
-/// Strips in a task, as the forward pass has them.
-fn strips_per_task(strips: usize, threads: usize) -> usize {
-    strips.div_ceil(threads * 4).next_multiple_of(4).min(16)
 }
