@@ -11,7 +11,7 @@ use crate::packing::{Packing, STRIP, i2};
 const GROUPS: usize = TILE_QUADS / 4;
 
 /// How far ahead of the loads the weights are asked for.
-const AHEAD: usize = 2048;
+const AHEAD: usize = 8192;
 
 pub(super) struct I2Avx2Dot(pub(super) Avx2);
 
