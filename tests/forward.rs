@@ -95,6 +95,55 @@ fn a_batch_equals_each_sequence_alone() {
 }
 
 #[test]
+fn logits_replace_what_was_in_their_place() {
+    let (_, config) = synthetic::kinds().remove(0);
+    let model = plain(&config);
+    // Whatever was there before: nothing, as much, more, less.
+    let stale = |len: usize| vec![f32::NAN; len * config.vocab_size / 2];
+    for lens in [[0, 0, 0], [2, 2, 2], [900, 900, 900], [1, 3, 0]] {
+        let prompts = [tokens(&config, 300, 1), tokens(&config, 3, 2), Vec::new()];
+        let wants = [Want::All, Want::Last, Want::Last];
+        let mut states = [model.new_state(), model.new_state(), model.new_state()];
+        let mut logits = lens.map(stale);
+        let mut steps: Vec<Step<'_>> = states
+            .iter_mut()
+            .zip(&mut logits)
+            .zip(prompts.iter().zip(wants))
+            .map(|((state, logits), (tokens, want))| Step {
+                state,
+                tokens,
+                want,
+                logits,
+                states: None,
+            })
+            .collect();
+        model.forward(&mut steps).unwrap();
+        let all = feed(&model, &mut model.new_state(), &prompts[0]);
+        let last = feed(&model, &mut model.new_state(), &prompts[1]);
+        assert_eq!(bits(&logits[0]), bits(&all));
+        assert_eq!(bits(&logits[1]), bits(&last[2 * config.vocab_size..]));
+        assert!(logits[2].is_empty());
+        // And one sequence alone, a token at a time, over its own logits.
+        let (mut state, mut logits) = (model.new_state(), stale(lens[1]));
+        for (t, id) in prompts[1].iter().enumerate() {
+            let tokens = std::slice::from_ref(id);
+            let want = Want::Last;
+            model
+                .forward(&mut [Step {
+                    state: &mut state,
+                    tokens,
+                    want,
+                    logits: &mut logits,
+                    states: None,
+                }])
+                .unwrap();
+            let row = &last[t * config.vocab_size..][..config.vocab_size];
+            assert_eq!(bits(&logits), bits(row), "token {t}");
+        }
+    }
+}
+
+#[test]
 fn threads_instruction_sets_kernels_and_packings_change_no_bit() {
     for (kind, config) in synthetic::kinds() {
         let ids = tokens(&config, 70, 3);

@@ -245,8 +245,8 @@ impl<'a> Job<'a> {
         self.next
     }
 
-    /// Asks for a part of what is read next aside from the weights. Kernels call it for each strip or block, with its
-    /// number in their order: a few lines at a time do not keep the weights from coming.
+    /// Asks for a part of what is read next aside from the weights. Kernels that read weights from memory call it
+    /// for each strip or block, with its number in their order: a few lines at a time do not keep the weights from coming.
     #[inline(always)]
     pub fn fetch_aside(&self, number: usize) {
         const LINES: usize = 16;

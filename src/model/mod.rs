@@ -54,7 +54,8 @@ pub struct Step<'a> {
     pub tokens: &'a [u32],
     /// Which logits to give.
     pub want: Want,
-    /// Where they go: cleared, then one row of `vocab_size` values for each token wanted.
+    /// Where they go: one row of `vocab_size` values for each token wanted, in place of what was there. After an error it holds
+    /// nothing of use.
     pub logits: &'a mut Vec<f32>,
     /// Where the state behind every token goes, if it is wanted: cleared, then one state for each token.
     pub states: Option<&'a mut Vec<State>>,
@@ -222,7 +223,7 @@ impl Model {
             .collect();
         let mut done = 0;
         for round in pieces.chunks(4 * self.threads()) {
-            self.pool.run(round.len(), &|i| self.file.populate(round[i].clone()));
+            self.pool.run_on_all(round.len(), &|i| self.file.populate(round[i].clone()));
             done += round.iter().map(Range::len).sum::<usize>();
             progress(done)?;
         }

@@ -173,6 +173,21 @@ impl Shared {
     }
 }
 
+/// Runs every task on this thread; the first that panics is thrown on when all are done.
+fn run_alone(tasks: usize, task: &Task<'_>) {
+    let outer = IN_TASK.replace(true);
+    let mut panic = None;
+    for i in 0..tasks {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| task(i))) {
+            panic.get_or_insert(payload);
+        }
+    }
+    IN_TASK.set(outer);
+    if let Some(payload) = panic {
+        resume_unwind(payload);
+    }
+}
+
 /// Spins until `done` or until the time is over; whether it was done.
 fn spin_until(limit: Duration, done: impl Fn() -> bool) -> bool {
     if done() {
@@ -230,26 +245,40 @@ impl Pool {
     /// Threads that a run started now would have: all, or the caller alone where the others have lately been late or not
     /// come at all.
     pub fn width(&self) -> usize {
-        if lock(&self.turn).is_lost(Instant::now()) { 1 } else { self.threads() }
+        if self.workers.is_empty() || IN_TASK.get() || lock(&self.turn).is_lost(Instant::now()) {
+            return 1;
+        }
+        self.threads()
     }
 
     /// Runs `task(i)` once for each `i` below `tasks`, in any order, on any thread, and returns
     /// when all are done.
     ///
-    /// Inside a task a run is serial, on the task's thread. Runs from several threads take turns.
+    /// Inside a task a run is serial, on the task's thread. Runs from several threads take turns, but for those of a caller that
+    /// works alone because the other threads have lately been late or not come at all.
     ///
     /// # Panics
     /// If a task panics, with what it threw, after the others are done.
     pub fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        let alone = || (0..tasks).for_each(task);
+        self.share(tasks, task, true);
+    }
+
+    /// As [`run`](Self::run), but on all threads however late they are: to measure what they can do together, or to wait for
+    /// something else than cores.
+    pub fn run_on_all(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        self.share(tasks, task, false);
+    }
+
+    /// Runs tasks, if it may be by the caller alone where the others are not worth waiting for.
+    fn share(&self, tasks: usize, task: &(dyn Fn(usize) + Sync), may_be_alone: bool) {
         if tasks < 2 || self.workers.is_empty() || IN_TASK.get() {
-            return alone();
+            return run_alone(tasks, task);
         }
         let mut turn = lock(&self.turn);
         let start = Instant::now();
-        if turn.is_lost(start) {
+        if may_be_alone && turn.is_lost(start) {
             drop(turn);
-            return alone();
+            return run_alone(tasks, task);
         }
         let shared = &*self.shared;
         // SAFETY: only the lifetime changes. `join` below returns when no task is unfinished, and
@@ -268,7 +297,9 @@ impl Pool {
         }
         let done = shared.work();
         let waited = shared.join();
-        turn.judge(start, Instant::now(), waited, done == tasks);
+        if may_be_alone {
+            turn.judge(start, Instant::now(), waited, done, tasks);
+        }
         let panic = lock(&shared.panic).take();
         drop(turn);
         if let Some(payload) = panic {
@@ -524,6 +555,29 @@ mod tests {
             });
             assert_eq!(total.load(Ordering::Relaxed), 64);
         }
+    }
+
+    #[test]
+    fn the_width_inside_a_task_is_that_of_the_task() {
+        for threads in COUNTS {
+            let pool = Pool::new(threads);
+            pool.run_on_all(8, &|_| assert_eq!(pool.width(), 1));
+            assert!((1..=threads).contains(&pool.width()));
+        }
+    }
+
+    #[test]
+    fn a_panic_ends_no_other_task_on_one_thread_either() {
+        let pool = Pool::new(1);
+        let runs = counters(5);
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            pool.run(5, &|i| {
+                runs[i].fetch_add(1, Ordering::Relaxed);
+                assert!(i != 1, "task {i} failed");
+            });
+        }));
+        assert!(result.is_err() && !IN_TASK.get());
+        assert!(runs.iter().all(|n| n.load(Ordering::Relaxed) == 1));
     }
 
     #[test]

@@ -36,16 +36,29 @@ impl Patience {
         self.until.is_some_and(|until| now < until)
     }
 
-    /// Takes notice of a run, of which the caller waited for `waited`, and `alone` if it did every task itself.
-    pub(super) fn judge(&mut self, start: Instant, end: Instant, waited: Duration, alone: bool) {
+    /// Takes notice of a run of `tasks` tasks, of which the caller did `done` itself and then waited for `waited`.
+    pub(super) fn judge(
+        &mut self,
+        start: Instant,
+        end: Instant,
+        waited: Duration,
+        done: usize,
+        tasks: usize,
+    ) {
         let total = end - start;
-        (self.in_vain, self.in_vain_time) =
-            if alone { (self.in_vain + 1, self.in_vain_time + total) } else { (0, Duration::ZERO) };
+        (self.in_vain, self.in_vain_time) = if done == tasks {
+            (self.in_vain + 1, self.in_vain_time + total)
+        } else {
+            (0, Duration::ZERO)
+        };
+        // A wait is a loss by what the run took longer than the caller alone would have. Threads that are slower than
+        // the caller, or the last of many tasks, may well be waited for.
+        let alone = (total - waited).as_secs_f64() * tasks as f64 / done.max(1) as f64;
+        let longer = Duration::try_from_secs_f64(total.as_secs_f64() - alone).unwrap_or_default();
         let lost = if self.in_vain == Self::IN_VAIN {
             self.in_vain_time
-        } else if waited >= Self::LATE && waited >= total / 4 {
-            // Or else it was the last of many tasks, which may be late without harm.
-            waited
+        } else if waited >= Self::LATE && done > 0 && !longer.is_zero() {
+            longer
         } else {
             return;
         };
@@ -61,40 +74,63 @@ impl Patience {
 mod tests {
     use super::*;
 
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// A run of two tasks that began at `now`, took `total`, and in which the caller did one and waited.
+    fn late(patience: &mut Patience, now: Instant, total: Duration, waited: Duration) -> Instant {
+        patience.judge(now, now + total, waited, 1, 2);
+        now + total
+    }
+
     #[test]
     fn losses_to_other_threads_stay_a_small_share() {
-        let ms = Duration::from_millis;
-        let start = Instant::now();
+        let mut now = Instant::now();
         let mut patience = Patience::default();
-        assert!(!patience.is_lost(start));
-        // A late task among many, a short wait: no loss.
-        patience.judge(start, start + ms(20), ms(4), false);
-        patience.judge(start, start + ms(1), Duration::from_micros(199), false);
-        assert!(!patience.is_lost(start + ms(20)));
-        patience.judge(start, start + ms(4), ms(3), false);
-        assert!(patience.is_lost(start + ms(4)) && patience.is_lost(start + ms(99)));
-        assert!(!patience.is_lost(start + ms(100)));
+        assert!(!patience.is_lost(now));
+        // One millisecond of four was the caller's own, so that alone it would have taken two: two are lost.
+        now = late(&mut patience, now, ms(4), ms(3));
+        assert!(patience.is_lost(now) && patience.is_lost(now + ms(63)));
+        assert!(!patience.is_lost(now + ms(64)));
+        now += ms(64);
         // The first run after it is late again: twice as long, and so on to the longest.
-        let mut now = start + ms(100);
-        for expected in [192, 384, 768, 1000, 1000] {
-            patience.judge(now, now + ms(4), ms(3), false);
-            now += ms(4);
+        for expected in [128, 256, 512, 1000, 1000] {
+            now = late(&mut patience, now, ms(4), ms(3));
             assert!(patience.is_lost(now + ms(expected - 1)));
             assert!(!patience.is_lost(now + ms(expected)));
             now += ms(expected);
         }
         // After a good time it begins anew.
         now += ms(2000);
-        patience.judge(now, now + ms(4), ms(3), false);
-        assert!(!patience.is_lost(now + ms(4 + 96)));
-        // Others that take no task, some times on end.
-        now += ms(2000);
-        for alone in [true, true, false, true, true, true, true, true, true, true] {
-            patience.judge(now, now + ms(1), ms(0), alone);
+        now = late(&mut patience, now, ms(4), ms(3));
+        assert!(!patience.is_lost(now + ms(64)));
+    }
+
+    #[test]
+    fn waiting_for_slower_threads_is_no_loss() {
+        let now = Instant::now();
+        let mut patience = Patience::default();
+        // As long as the caller alone would have taken for two, or less for eight.
+        late(&mut patience, now, ms(4), ms(2));
+        patience.judge(now, now + ms(6), ms(4), 1, 8);
+        // The last of many tasks; a short wait; a run of which the others did all.
+        patience.judge(now, now + ms(20), ms(4), 10, 20);
+        late(&mut patience, now, Duration::from_micros(200), Duration::from_micros(199));
+        patience.judge(now, now + ms(4), ms(4), 0, 2);
+        assert!(!patience.is_lost(now));
+    }
+
+    #[test]
+    fn threads_that_take_no_task_are_a_loss_after_some_runs() {
+        let mut now = Instant::now();
+        let mut patience = Patience::default();
+        for done in [2, 2, 1, 2, 2, 2, 2, 2, 2, 2] {
+            patience.judge(now, now + ms(1), ms(0), done, 2);
             now += ms(1);
             assert!(!patience.is_lost(now));
         }
-        patience.judge(now, now + ms(1), ms(0), true);
+        patience.judge(now, now + ms(1), ms(0), 2, 2);
         assert!(patience.is_lost(now + ms(256)) && !patience.is_lost(now + ms(257)));
     }
 }

@@ -21,7 +21,7 @@ impl ReadLoop {
     /// Bytes per second at which the pool reads `bytes` once by this loop.
     pub fn rate(&self, bytes: &[u8], pool: &Pool) -> f64 {
         let start = Instant::now();
-        pool.run(bytes.len().div_ceil(CHUNK), &|i| {
+        pool.run_on_all(bytes.len().div_ceil(CHUNK), &|i| {
             black_box((self.sum)(&bytes[i * CHUNK..((i + 1) * CHUNK).min(bytes.len())]));
         });
         bytes.len() as f64 / start.elapsed().as_secs_f64()
