@@ -5,6 +5,7 @@
 pub(super) const LINE: usize = 64;
 
 /// Asks for the line of `bytes[at]` in every cache, if there is such a byte.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
 pub(super) fn near(bytes: &[u8], at: usize) {
     if at < bytes.len() {
