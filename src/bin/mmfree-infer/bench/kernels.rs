@@ -237,6 +237,11 @@ impl Case<'_> {
         activations
     }
 
+    /// Whether the kernel is left to prepare its input itself, as in a forward pass.
+    fn as_it_goes(&self) -> bool {
+        self.batch == 1 && self.kernel.prepares_as_it_goes()
+    }
+
     fn prepare(&self, activations: &mut Activations) {
         let len = self.kernel.prepared_len(self.cols);
         if len == 0 {
@@ -273,13 +278,18 @@ impl Case<'_> {
         let each = strips_per_task(&self.matrix(rows, 0), self.pool.threads(), self.batch);
         let mut out = vec![vec![0i32; self.batch * each * STRIP]; strips.div_ceil(each)];
         for copy in 0..copies {
-            self.prepare(activations);
-            let (matrix, input) = (self.matrix(rows, copy), self.input(activations));
+            if !self.as_it_goes() {
+                self.prepare(activations);
+            }
+            let (matrix, mut input) = (self.matrix(rows, copy), self.input(activations));
+            if self.as_it_goes() {
+                input.prepared = &[];
+            }
             self.pool.run_each(&mut out, &|task, out| {
                 let strips = task * each..((task + 1) * each).min(strips);
                 // As in a model, where the next matrix is known.
                 let next = self.matrix(rows, (copy + 1) % copies).bytes_from(strips.start);
-                let job = Job::new(matrix, strips, input).with_next(next, &[]);
+                let job = Job::new(matrix, strips, input).with_next(next, [&[]; kernels::ASIDE]);
                 job.run(self.kernel, &mut out[..self.batch * job.rows()]);
             });
             black_box(&mut out);
