@@ -15,7 +15,7 @@ use mmfree::threads::{Pool, default_threads};
 use serde::Serialize;
 
 use super::table::{self, Cell, Format, Printer};
-use super::{median, thread_counts};
+use super::{best_loop, median, thread_counts};
 use crate::args::KernelBenchArgs;
 use crate::failure::Failure;
 
@@ -181,17 +181,18 @@ impl Case<'_> {
         let mut cached = f64::INFINITY;
         self.run_from_memory(&mut activations, rows, 1);
         for _ in 0..repetitions {
-            let before = measure::read_bandwidth(read, pool);
+            let before = measure::read_rates(read, pool);
             peaks.push(measure::dot_peak(kernel.isa(), pool));
             let start = Instant::now();
             self.run_from_memory(&mut activations, rows, copies);
             runs.push(start.elapsed().as_secs_f64());
-            reads.push(before.max(measure::read_bandwidth(read, pool)));
+            reads.push([before, measure::read_rates(read, pool)]);
             let start = Instant::now();
             self.prepare(&mut activations);
             prepares.push(start.elapsed().as_secs_f64() * copies as f64);
             cached = cached.min(self.run_from_cache(&activations));
         }
+        let reads = best_loop(&reads);
         let shares = |rates: &[f64], each: f64| {
             let shares: Vec<f64> =
                 runs.iter().zip(rates).map(|(run, rate)| 100.0 * each / run / rate).collect();
