@@ -256,17 +256,20 @@ impl Pass<'_> {
         let (input, forget, segments) = (&ws.i, &ws.f, &self.segments);
         let chunk = if self.rows * width <= ALONE { width } else { COLUMNS };
         model.pool.run_columns(&mut ws.h, width, chunk, &|_, mut columns| {
-            let start = columns.start();
-            let mut last = vec![0.0; columns.row(0).len()];
-            let end = start + last.len();
+            let range = columns.start()..columns.start() + columns.row(0).len();
+            // The row before, where it is one of this pass.
+            let mut last = Vec::new();
             for (segment, before) in segments.iter().zip(&before) {
-                last.copy_from_slice(&before[start..end]);
                 for row in segment.row..segment.row + segment.len {
-                    let at = row * width + start..row * width + end;
+                    let at = row * width + range.start..row * width + range.end;
                     let (i, f) = (&input[at.clone()], &forget[at]);
+                    let before = if row == segment.row { &before[range.clone()] } else { &last };
                     let h = columns.row(row);
-                    ops.recurrence(i, f, bounds.map(|b| &b[start..end]), &last, h);
-                    last.copy_from_slice(h);
+                    ops.recurrence(i, f, bounds.map(|b| &b[range.clone()]), before, h);
+                    if row + 1 < segment.row + segment.len {
+                        last.clear();
+                        last.extend_from_slice(h);
+                    }
                 }
             }
         });
