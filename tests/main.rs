@@ -9,6 +9,8 @@ mod cuda;
 mod forward;
 mod goldens;
 mod hostile;
+// It reads the machine code of these.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod no_multiply;
 #[cfg(all(feature = "cli", feature = "demo"))]
 mod program;

@@ -25,8 +25,8 @@ impl Mapping {
     /// Maps the file at `path`.
     ///
     /// # Errors
-    /// [`Error::Io`] where it cannot be opened or mapped, [`Error::Invalid`] where it is no regular file, is empty, or is larger
-    /// than this process can map.
+    /// [`Error::Io`] where it cannot be opened or mapped, [`Error::Invalid`] where it is no regular file, is empty, is larger
+    /// than this process can map, or finds no room beside what the process has mapped already.
     pub fn open(path: &Path) -> Result<Mapping> {
         // Asked before opening: opening a named pipe would wait for a writer.
         let meta = std::fs::metadata(path).map_err(Error::io("cannot open", path))?;
@@ -43,7 +43,12 @@ impl Mapping {
         // SAFETY: the mapping is read-only and private. Another process can still change the file; the
         // bytes are only ever read as plain integers and floats, every value of which is handled, and a
         // read past a new end raises SIGBUS, which ends the process.
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(Error::io("cannot map", path))?;
+        let map =
+            unsafe { memmap2::Mmap::map(&file) }.map_err(|error| match error.raw_os_error() {
+                // Addresses are what is short: no page is read yet.
+                Some(libc::ENOMEM) => Error::invalid(path, no_room(len)),
+                _ => Error::io("cannot map", path)(error),
+            })?;
         let slot = Slot::claim(&map, path);
         Ok(Mapping { map, file, slot })
     }
@@ -159,6 +164,18 @@ fn mappable_within(len: u64, max: u64) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Why a file of `len` bytes found no addresses.
+fn no_room(len: u64) -> String {
+    format!(
+        "has {len} bytes, for which this process has no room in its address space: {}",
+        match usize::BITS {
+            32 =>
+                "a 32-bit program has 4 GiB at most, for all files together; a 64-bit system can hold it",
+            _ => "see `ulimit -v`",
+        }
+    )
 }
 
 impl Deref for Mapping {
@@ -295,6 +312,35 @@ mod tests {
         let reason = mappable_within(max + 1, max).unwrap_err();
         assert!(reason.starts_with("has 2147483648 bytes, more than the 2147483647"), "{reason}");
         assert_eq!(mappable(1 << 20), Ok(()));
+    }
+
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    #[test]
+    fn a_file_for_which_there_are_no_addresses_is_refused() {
+        // In memory, and sparse: no disk's file system has files of 2^60 bytes.
+        // SAFETY: the name is a C string; the descriptor is owned by nobody else.
+        let file = unsafe {
+            let fd = libc::memfd_create(c"large".as_ptr(), 0);
+            assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+            <File as std::os::fd::FromRawFd>::from_raw_fd(fd)
+        };
+        file.set_len(1 << 60).unwrap();
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let error = Mapping::open(Path::new(&path)).unwrap_err().to_string();
+        let expected = "has 1152921504606846976 bytes, for which this process has no room in its address space";
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[cfg(target_pointer_width = "32")]
+    #[test]
+    fn files_that_have_no_room_beside_each_other_are_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1 << 30).unwrap();
+        let maps: Vec<_> = (0..4).map(|_| Mapping::open(file.path())).collect();
+        let error = maps.into_iter().find_map(Result::err).unwrap().to_string();
+        let expected =
+            "has 1073741824 bytes, for which this process has no room in its address space";
+        assert!(error.contains(expected), "{error}");
     }
 
     #[cfg(target_pointer_width = "32")]

@@ -99,7 +99,9 @@ pub fn run(args: &KernelBenchArgs) -> Result<(), Failure> {
             names.join(", ")
         )));
     }
-    let region = Region::new((args.mib as usize) << 20)?;
+    // More than 32 bits can count is refused like any other memory that is not there.
+    let len = usize::try_from(u64::from(args.mib) << 20).unwrap_or(usize::MAX - 64);
+    let region = Region::new(len)?;
     let title = format!(
         "matrices from {} MiB, and from {} KiB in the cache of each core\n",
         args.mib,

@@ -336,7 +336,8 @@ fn a_link_that_leads_nowhere_is_not_taken_for_no_file() {
         copy.fails(&[name, "is a link to nowhere, which is missing"]);
         std::fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink(name, &path).unwrap();
-        copy.fails(&[name, "Too many levels of symbolic links"]);
+        // glibc: "Too many levels of symbolic links", musl: "Symbolic link loop".
+        copy.fails(&[name, "ymbolic link"]);
     }
     let copy = Copy::of(SHARDED);
     for name in [INDEX, "model-00003-of-00004.safetensors"] {
