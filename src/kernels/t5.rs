@@ -176,6 +176,7 @@ impl<'j, 'a> Walk<'j, 'a> {
     }
 
     /// The constants of a block's rows that are meant, two bytes each.
+    #[cfg(target_arch = "x86_64")]
     #[inline]
     pub(super) fn constants(&self, block: &Block<'_>) -> &'a [u8] {
         let row = self.job.strips().start * STRIP + block.row;
