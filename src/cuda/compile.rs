@@ -13,6 +13,7 @@ use crate::error::Result;
 /// The kernels for any model: CUDA C++, one translation unit.
 const KERNELS: &str = concat!(
     include_str!("kernels/common.cu"),
+    include_str!("kernels/packed.cu"),
     include_str!("kernels/relay.cu"),
     include_str!("kernels/rows.cu"),
     include_str!("kernels/recurrence.cu"),

@@ -336,3 +336,56 @@ impl<'a> Upload<'a> {
         gpu.stream.memcpy_htod(bytes, &mut to).map_err(gpu.failed("cannot copy to it"))
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Prints the codes of a packed matrix, row after row. What CUDA has and C does not stands in front.
+    const PROGRAM: &str = concat!(
+        "#include <stdio.h>\n#include <stdlib.h>\n",
+        "#define __device__ static\n#define __forceinline__ inline\n",
+        "#define min(a, b) ((a) < (b) ? (a) : (b))\n",
+        "typedef unsigned char u8; typedef unsigned u32; typedef unsigned long long u64;\n",
+        include_str!("kernels/packed.cu"),
+        "int main(int n, char** a) {\n",
+        "    int t5 = atoi(a[1]), rows = atoi(a[2]), cols = atoi(a[3]), size = atoi(a[4]);\n",
+        "    u8* src = malloc(size);\n",
+        "    if (n != 5 || fread(src, 1, size, stdin) != size) return 1;\n",
+        "    for (int r = 0; r < rows; r++)\n",
+        "        for (int c = 0; c < cols; c++)\n",
+        "            putchar(t5 ? code_t5(src, (rows + 63) / 64, (cols + 4) / 5, r, c)\n",
+        "                       : code_i2(src, cols, r, c));\n",
+        "    return 0;\n}\n",
+    );
+
+    #[test]
+    fn the_kernels_read_a_packed_matrix_as_the_library_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, program) = (folder.path().join("packed.c"), folder.path().join("packed"));
+        std::fs::write(&source, PROGRAM).unwrap();
+        let built = Command::new("cc").arg("-o").arg(&program).arg(&source).output().unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+
+        // Two blocks of strips and a short one, two panels of groups and a short one; less than one of each.
+        for (rows, cols) in [(1100, 513), (65, 7)] {
+            let trits: Vec<i8> = (0..rows * cols).map(|n| (n * n / 7 % 3) as i8 - 1).collect();
+            for packing in [Packing::I2, Packing::T5] {
+                let packed = packing.pack_matrix(rows, cols, &trits);
+                let args = [usize::from(packing == Packing::T5), rows, cols, packed.len()];
+                let input = folder.path().join("matrix");
+                std::fs::write(&input, packed).unwrap();
+                let run = Command::new(&program)
+                    .args(args.map(|n| n.to_string()))
+                    .stdin(std::fs::File::open(&input).unwrap())
+                    .output()
+                    .unwrap();
+                assert!(run.status.success());
+                let read: Vec<i8> = run.stdout.iter().map(|&code| code as i8 - 1).collect();
+                assert!(read == trits, "{packing:?} {rows} x {cols}");
+            }
+        }
+    }
+}

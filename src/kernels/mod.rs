@@ -158,6 +158,12 @@ pub trait Kernel: Send + Sync {
         false
     }
 
+    /// Whether [`compute`](Self::compute) prepares the input itself, bit by bit as it needs it, where it is given none: faster
+    /// for a single row of activations, whose prepared input then never leaves the L1 cache.
+    fn prepares_as_it_goes(&self) -> bool {
+        false
+    }
+
     /// Computes a job whose bounds have all been checked: see [`Job::run`], the only caller.
     ///
     /// `out[b * job.rows() + r]` becomes the sum of batch row `b` and row `r` of the job's strips,
@@ -177,7 +183,8 @@ pub struct Input<'a> {
     pub q: &'a [i8],
     /// The sum of each row.
     pub sums: &'a [i32],
-    /// The kernel's prepared input, `batch` times [`Kernel::prepared_len`].
+    /// The kernel's prepared input, `batch` times [`Kernel::prepared_len`]; or nothing, where the kernel
+    /// [prepares as it goes](Kernel::prepares_as_it_goes).
     pub prepared: &'a [u8],
 }
 
@@ -186,6 +193,9 @@ pub fn stride(cols: usize) -> usize {
     cols.next_multiple_of(64)
 }
 
+/// Pieces of memory that a [`Job`] can be told of besides weights.
+pub const ASIDE: usize = 4;
+
 /// Some strips of a matrix and the input for them, checked against each other.
 #[derive(Clone, Debug)]
 pub struct Job<'a> {
@@ -193,7 +203,7 @@ pub struct Job<'a> {
     strips: Range<usize>,
     input: Input<'a>,
     next: &'a [u8],
-    aside: &'a [u8],
+    aside: [&'a [u8]; ASIDE],
 }
 
 impl<'a> Job<'a> {
@@ -206,12 +216,12 @@ impl<'a> Job<'a> {
         assert_eq!(input.cols, matrix.cols());
         assert_eq!(input.q.len(), input.batch * stride(input.cols));
         assert_eq!(input.sums.len(), input.batch);
-        Job { matrix, strips, input, next: &[], aside: &[] }
+        Job { matrix, strips, input, next: &[], aside: [&[]; ASIDE] }
     }
 
     /// The same job with what will be read after it, for kernels to ask for ahead of time: `next`, the weights of a job like
     /// this one, from the first byte on, and `aside`, anything else. No result depends on them.
-    pub fn with_next(self, next: &'a [u8], aside: &'a [u8]) -> Job<'a> {
+    pub fn with_next(self, next: &'a [u8], aside: [&'a [u8]; ASIDE]) -> Job<'a> {
         Job { next, aside, ..self }
     }
 
@@ -222,9 +232,10 @@ impl<'a> Job<'a> {
     /// rows` long.
     pub fn run(&self, kernel: &dyn Kernel, out: &mut [i32]) {
         assert_eq!(kernel.packing(), self.matrix.packing());
-        assert_eq!(
-            self.input.prepared.len(),
-            self.input.batch * kernel.prepared_len(self.input.cols)
+        let prepared = self.input.prepared.len();
+        assert!(
+            prepared == self.input.batch * kernel.prepared_len(self.input.cols)
+                || prepared == 0 && kernel.prepares_as_it_goes()
         );
         assert_eq!(out.len(), self.input.batch * self.rows());
         kernel.compute(self, out);
@@ -250,8 +261,19 @@ impl<'a> Job<'a> {
     #[inline(always)]
     pub fn fetch_aside(&self, number: usize) {
         const LINES: usize = 16;
-        for line in number * LINES..(number + 1) * LINES {
-            prefetch::far(self.aside, line * prefetch::LINE);
+        // Lines to pass over, then lines to ask for.
+        let (mut skip, mut left) = (number * LINES, LINES);
+        for part in self.aside {
+            let lines = part.len().div_ceil(prefetch::LINE);
+            let end = lines.min(skip + left);
+            for line in skip..end {
+                prefetch::far(part, line * prefetch::LINE);
+            }
+            left -= end.saturating_sub(skip);
+            skip = skip.saturating_sub(lines);
+            if left == 0 {
+                break;
+            }
         }
     }
 

@@ -175,6 +175,15 @@ impl<'j, 'a> Walk<'j, 'a> {
         })
     }
 
+    /// The constants of a block's rows that are meant, two bytes each.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(super) fn constants(&self, block: &Block<'_>) -> &'a [u8] {
+        let row = self.job.strips().start * STRIP + block.row;
+        let at = self.layout.constants_offset() + 2 * row;
+        &self.job.matrix().bytes()[at..][..2 * block.strips * STRIP]
+    }
+
     /// Where a block begins, or where the panel ends.
     #[inline]
     fn offset(&self, panel: usize, block: usize) -> usize {

@@ -51,22 +51,29 @@ impl Activations {
     }
 }
 
+/// What a kernel makes of a problem with its input prepared, or left to be prepared as it goes.
 fn sums(
     kernel: &dyn Kernel,
     matrix: PackedMatrix<'_>,
     strips: Range<usize>,
     activations: &Activations,
+    as_it_goes: bool,
 ) -> Vec<i32> {
     let Activations { batch, cols, q, sums } = activations;
     let (batch, cols) = (*batch, *cols);
-    let len = kernel.prepared_len(cols);
+    let len = if as_it_goes { 0 } else { kernel.prepared_len(cols) };
     // Whatever was there before must not matter.
     let mut prepared = vec![0xA5; batch * len];
     let rows = q.chunks(stride(cols)).zip(prepared.chunks_mut(len.max(1)));
-    rows.for_each(|(q, out)| kernel.prepare(cols, q, out));
+    if len > 0 {
+        rows.for_each(|(q, out)| kernel.prepare(cols, q, out));
+    }
     let job = Job::new(matrix, strips, Input { batch, cols, q, sums, prepared: &prepared });
     // What comes next changes no sum, of whatever length it is.
-    let job = job.with_next(&matrix.bytes()[matrix.bytes().len() / 3..], &matrix.bytes()[1..]);
+    let job = job.with_next(
+        &matrix.bytes()[matrix.bytes().len() / 3..],
+        [&matrix.bytes()[1..], &[], &matrix.bytes()[2..3], &[]],
+    );
     let mut out = vec![i32::MIN + 7; batch * job.rows()];
     job.run(kernel, &mut out);
     out
@@ -83,12 +90,16 @@ fn scalar(packing: Packing) -> &'static dyn Kernel {
 /// All kernels on one problem.
 fn compare(matrix: PackedMatrix<'_>, strips: Range<usize>, activations: &Activations) {
     let packing = matrix.packing();
-    let expected = sums(scalar(packing), matrix, strips.clone(), activations);
-    for kernel in kernels_of(packing) {
-        let found = sums(kernel, matrix, strips.clone(), activations);
+    let expected = sums(scalar(packing), matrix, strips.clone(), activations, false);
+    let ways = kernels_of(packing).flat_map(|kernel| {
+        let ways = if kernel.prepares_as_it_goes() { &[false, true][..] } else { &[false] };
+        ways.iter().map(move |&as_it_goes| (kernel, as_it_goes))
+    });
+    for (kernel, as_it_goes) in ways {
+        let found = sums(kernel, matrix, strips.clone(), activations, as_it_goes);
         if let Some(at) = (0..found.len()).find(|&at| found[at] != expected[at]) {
             panic!(
-                "{}: {} x {}, strips {strips:?}, batch {}: sum {at} is {}, should be {}",
+                "{}: {} x {}, strips {strips:?}, batch {}, as it goes {as_it_goes}: sum {at} is {}, should be {}",
                 kernel.name(),
                 matrix.rows(),
                 matrix.cols(),
@@ -138,7 +149,7 @@ fn the_scalar_kernels_give_the_sums_of_the_trits() {
     for packing in Packing::ALL {
         let bytes = packing.pack_matrix(rows, cols, &trits);
         let matrix = PackedMatrix::new(packing, rows, cols, &bytes).unwrap();
-        let found = sums(scalar(packing), matrix, 0..matrix.strips(), &activations);
+        let found = sums(scalar(packing), matrix, 0..matrix.strips(), &activations, false);
         for (found, q) in
             found.chunks(matrix.strips() * STRIP).zip(activations.q.chunks(stride(cols)))
         {
@@ -159,7 +170,8 @@ fn all_extreme_inputs_do_not_overflow_at_any_width() {
                 let bytes = packing.pack_matrix(3, cols, &vec![trit; 3 * cols]);
                 let matrix = PackedMatrix::new(packing, 3, cols, &bytes).unwrap();
                 for kernel in kernels_of(packing) {
-                    let found = sums(kernel, matrix, 0..1, &activations);
+                    let found =
+                        sums(kernel, matrix, 0..1, &activations, kernel.prepares_as_it_goes());
                     let expected = i32::from(trit) * i32::from(low) * cols as i32;
                     for found in found.chunks(STRIP) {
                         assert_eq!(found[..3], [expected; 3], "{} {cols}", kernel.name());

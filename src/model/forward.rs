@@ -7,6 +7,8 @@ use super::linear::{self, Next, Product, Quantised};
 use super::weights::{Conv, Layer, Linear};
 use super::{Model, Step, Want};
 use crate::error::{Error, Result};
+use crate::format::{ModelFile, Span};
+use crate::kernels::ASIDE;
 use crate::ops::{LINEAR_EPS, NonFinite, convolve};
 
 /// Rows that go through the layers together. More would only take more memory: a tile of weights is read once for
@@ -15,6 +17,9 @@ const MAX_ROWS: usize = 256;
 
 /// Channels that a task takes of an operation by columns.
 const COLUMNS: usize = 256;
+
+/// Values of the recurrence that one thread computes sooner than others can be called: some microseconds' worth.
+const ALONE: usize = 4096;
 
 /// Some tokens of one step, and the rows they are.
 struct Segment {
@@ -185,6 +190,12 @@ impl Pass<'_> {
             },
         )?;
         drop(items);
+        let mut aside = norms_aside(file, [&layer.g_norm, &layer.o_proj.norm]);
+        if let ([segment], 1) = (&self.segments[..], rows) {
+            // What the recurrence reads: of one sequence, since those of many would be too much.
+            aside[2] = bytemuck::cast_slice(steps[segment.step].state.layer(n));
+            aside[3] = bytemuck::cast_slice(bounds_of(model, n).unwrap_or(&[]));
+        }
         let [i, f, g] = &layer.ifg;
         let [qi, qf, qg] = &mut self.ws.q;
         let outs = [&mut self.ws.i, &mut self.ws.f, &mut self.ws.g];
@@ -193,7 +204,7 @@ impl Pass<'_> {
             rows,
             [(i, qi), (f, qf), (g, qg)],
             outs,
-            Next { linear: &layer.o_proj, aside: &[] },
+            Next { linear: &layer.o_proj, aside },
         );
         if let Some(Conv::Separate(weights)) = &layer.conv {
             let (mut i, mut f) = (std::mem::take(&mut self.ws.i), std::mem::take(&mut self.ws.f));
@@ -228,14 +239,9 @@ impl Pass<'_> {
             },
         )?;
         drop(items);
+        let aside = norms_aside(file, [&layer.mlp_norm, &layer.gate_proj.norm]);
         let factor = (&layer.o_proj, &mut self.ws.q[0]);
-        apply(
-            model,
-            rows,
-            [factor],
-            [&mut self.ws.y],
-            Next { linear: &layer.gate_proj, aside: &[] },
-        );
+        apply(model, rows, [factor], [&mut self.ws.y], Next { linear: &layer.gate_proj, aside });
         Ok(())
     }
 
@@ -244,22 +250,26 @@ impl Pass<'_> {
         let (model, ops, ws) = (self.model, self.model.ops, &mut *self.ws);
         let width = model.config().state_size;
         ws.h.resize(self.rows * width, 0.0);
-        let bounds = model.bounds.get(n * width..(n + 1) * width).filter(|_| n > 0);
+        let bounds = bounds_of(model, n);
         let before: Vec<&[f32]> =
             self.segments.iter().map(|segment| steps[segment.step].state.layer(n)).collect();
         let (input, forget, segments) = (&ws.i, &ws.f, &self.segments);
-        model.pool.run_columns(&mut ws.h, width, COLUMNS, &|_, mut columns| {
-            let start = columns.start();
-            let mut last = vec![0.0; columns.row(0).len()];
-            let end = start + last.len();
+        let chunk = if self.rows * width <= ALONE { width } else { COLUMNS };
+        model.pool.run_columns(&mut ws.h, width, chunk, &|_, mut columns| {
+            let range = columns.start()..columns.start() + columns.row(0).len();
+            // The row before, where it is one of this pass.
+            let mut last = Vec::new();
             for (segment, before) in segments.iter().zip(&before) {
-                last.copy_from_slice(&before[start..end]);
                 for row in segment.row..segment.row + segment.len {
-                    let at = row * width + start..row * width + end;
+                    let at = row * width + range.start..row * width + range.end;
                     let (i, f) = (&input[at.clone()], &forget[at]);
+                    let before = if row == segment.row { &before[range.clone()] } else { &last };
                     let h = columns.row(row);
-                    ops.recurrence(i, f, bounds.map(|b| &b[start..end]), &last, h);
-                    last.copy_from_slice(h);
+                    ops.recurrence(i, f, bounds.map(|b| &b[range.clone()]), before, h);
+                    if row + 1 < segment.row + segment.len {
+                        last.clear();
+                        last.extend_from_slice(h);
+                    }
                 }
             }
         });
@@ -343,8 +353,7 @@ impl Pass<'_> {
             },
         )?;
         drop(items);
-        let layer_next = model.weights.layers.get(n + 1);
-        let aside = layer_next.map_or(head_norms(model), |layer| layer.norms(file));
+        let aside = norms_aside(file, [&layer.down_proj.norm]);
         let factor = (&layer.gate_proj, &mut self.ws.q[0]);
         apply(model, rows, [factor], [&mut self.ws.gate], Next { linear: &layer.down_proj, aside });
 
@@ -370,9 +379,16 @@ impl Pass<'_> {
             },
         )?;
         drop(items);
-        let linear = layer_next.map_or(&model.weights.lm_head, |layer| &layer.ifg[0]);
+        let next = match model.weights.layers.get(n + 1) {
+            Some(layer) => first_of(file, layer),
+            None => {
+                let head = &model.weights.lm_head;
+                let aside = norms_aside(file, [&model.weights.norm, &head.norm]);
+                Next { linear: head, aside }
+            }
+        };
         let factor = (&layer.down_proj, &mut self.ws.q[0]);
-        apply(model, rows, [factor], [&mut self.ws.y], Next { linear, aside: &[] });
+        apply(model, rows, [factor], [&mut self.ws.y], next);
         for (x, y) in self.ws.x.chunks_exact_mut(hidden).zip(self.ws.y.chunks_exact(hidden)) {
             ops.add(x, y);
         }
@@ -434,8 +450,8 @@ impl Pass<'_> {
         drop(items);
         // The next token begins with the first layer.
         let next = match model.weights.layers.first() {
-            Some(layer) => Next { linear: &layer.ifg[0], aside: layer.norms(file) },
-            None => Next { linear: head, aside: &[] },
+            Some(layer) => first_of(file, layer),
+            None => Next { linear: head, aside: [&[]; ASIDE] },
         };
         let factor = (head, &mut self.ws.q[0]);
         if let [segment] = &wanted[..]
@@ -465,10 +481,26 @@ impl Pass<'_> {
     }
 }
 
-/// The norms in front of the head, as bytes of the file.
-fn head_norms(model: &Model) -> &[u8] {
-    let (first, second) = (&model.weights.norm, &model.weights.lm_head.norm);
-    &model.file.bytes()[first.start.min(second.start)..first.end.max(second.end)]
+/// The lower bounds of a layer's forget gates, where it has some that are not 0.
+fn bounds_of(model: &Model, n: usize) -> Option<&[f32]> {
+    let width = model.config().state_size;
+    model.bounds.get(n * width..(n + 1) * width).filter(|_| n > 0)
+}
+
+/// What a layer begins with.
+fn first_of<'a>(file: &'a ModelFile, layer: &'a Layer) -> Next<'a> {
+    let [i, f, g] = &layer.ifg;
+    Next { linear: i, aside: norms_aside(file, [&layer.attn_norm, &i.norm, &f.norm, &g.norm]) }
+}
+
+/// The norms that are read behind a product.
+fn norms_aside<'a, const N: usize>(file: &'a ModelFile, norms: [&Span; N]) -> [&'a [u8]; ASIDE] {
+    const { assert!(N <= ASIDE) };
+    let mut aside = [&[][..]; ASIDE];
+    for (aside, norm) in aside.iter_mut().zip(norms) {
+        *aside = &file.bytes()[norm.clone()];
+    }
+    aside
 }
 
 /// Runs `op` on each row's item; the first row in which a value is not finite becomes the error.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use super::weights::Linear;
 use crate::format::ModelFile;
-use crate::kernels::{FloatOps, Input, Job, Kernel, stride, strips_per_task};
+use crate::kernels::{ASIDE, FloatOps, Input, Job, Kernel, stride, strips_per_task};
 use crate::ops::{self, NonFinite, RowScale};
 use crate::packing::STRIP;
 use crate::threads::{Matrix, Pool};
@@ -131,8 +131,8 @@ pub(super) struct Product<'a> {
 pub(super) struct Next<'a> {
     /// The matrix that is multiplied with next.
     pub linear: &'a Linear,
-    /// Anything else.
-    pub aside: &'a [u8],
+    /// Anything else: what is done with the products reads it.
+    pub aside: [&'a [u8]; ASIDE],
 }
 
 /// Makes products of one batch, all in one run of the pool: `out[b] = W x[b]` for every quantised row `b`, with `out`
@@ -154,12 +154,13 @@ pub(super) fn apply<const N: usize>(
     let batch = products[0].x.batch;
     // A single row's tables are made by each thread for itself where that takes less time than fetching them from the
     // cache of another core.
+    let as_it_goes = |kernel: &dyn Kernel| batch == 1 && kernel.prepares_as_it_goes();
     let for_itself = |kernel: &dyn Kernel| batch == 1 && kernel.prepares_fast();
     // Where there are fewer rows than threads, the threads share them.
     let shares = pool.threads().div_ceil(batch * N);
     let mut rows: Vec<_> = products
         .iter_mut()
-        .filter(|p| !for_itself(p.kernel))
+        .filter(|p| !for_itself(p.kernel) && !as_it_goes(p.kernel))
         .flat_map(|p| p.x.unprepared(p.kernel, shares).map(|row| (p.kernel, p.linear.cols, row)))
         .collect();
     pool.run_each(&mut rows, &|_, (kernel, cols, (q, out))| kernel.prepare(*cols, q, out));
@@ -173,7 +174,10 @@ pub(super) fn apply<const N: usize>(
     };
     let inputs = products.map(|Product { linear, kernel, x }| {
         let x = &*x;
-        let prepared = if for_itself(kernel) { 0 } else { batch * kernel.prepared_len(x.cols) };
+        let prepared = match for_itself(kernel) || as_it_goes(kernel) {
+            true => 0,
+            false => batch * kernel.prepared_len(x.cols),
+        };
         (linear, kernel, x.input(prepared), x.steps.as_slice())
     });
     let mut m = 0;
@@ -190,7 +194,10 @@ pub(super) fn apply<const N: usize>(
         let linear_next = inputs.get(m + 1).map_or(next.linear, |(linear, ..)| linear);
         // The last product's tasks share the rest.
         let tasks = matrix.strips().div_ceil(strips);
-        let aside = if m + 1 == N { share(next.aside, task, tasks) } else { &[] };
+        let aside = match m + 1 == N {
+            true => next.aside.map(|part| share(part, task, tasks)),
+            false => [&[][..]; ASIDE],
+        };
         SCRATCH.with_borrow_mut(|Scratch { sums, prepared }| {
             let mut input = Input { ..input };
             if for_itself(kernel) {

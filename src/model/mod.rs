@@ -187,16 +187,16 @@ impl Model {
         (packed + floats) as u64
     }
 
-    /// Bytes per second at which the model's threads read its packed matrices once, by the fastest of several plain loops:
-    /// the bound of decoding. On a GPU those that a copy within its memory moves, read and written; 0 where it cannot be
-    /// measured.
-    pub fn read_bandwidth(&self) -> f64 {
+    /// Bytes per second at which the model's threads read its packed matrices once, by each of several plain loops: the best
+    /// of them is the bound of decoding. On a GPU those that a copy within its memory moves, read and written; 0 where it
+    /// cannot be measured.
+    pub fn read_rates(&self) -> Vec<f64> {
         #[cfg(feature = "cuda")]
         if let Some(gpu) = &self.gpu {
             let gpu = gpu.lock().unwrap_or_else(PoisonError::into_inner);
-            return gpu.copy_bandwidth().unwrap_or(0.0);
+            return vec![gpu.copy_bandwidth().unwrap_or(0.0)];
         }
-        kernels::measure::read_bandwidth(&self.file.bytes()[self.file.packed_span()], &self.pool)
+        kernels::measure::read_rates(&self.file.bytes()[self.file.packed_span()], &self.pool)
     }
 
     /// Products of int8 that the model's threads add up in a second by the dot products of its instruction set, at best:

@@ -75,17 +75,6 @@ pub(crate) struct Layer {
     pub down_proj: Linear,
 }
 
-impl Layer {
-    /// The norms that the layer begins with to those that it ends with: next to each other in the file, read in order.
-    pub fn norms<'a>(&self, file: &'a ModelFile) -> &'a [u8] {
-        let linears = self.ifg.iter().chain([&self.o_proj, &self.gate_proj, &self.down_proj]);
-        let norms = [&self.attn_norm, &self.g_norm, &self.mlp_norm];
-        let spans = linears.map(|linear| &linear.norm).chain(norms);
-        let start = spans.clone().map(|span| span.start).min().unwrap_or(0);
-        &file.bytes()[start..spans.map(|span| span.end).max().unwrap_or(0)]
-    }
-}
-
 /// All weights but the embedding, which the file gives by row.
 pub(crate) struct Weights {
     pub layers: Vec<Layer>,

@@ -23,8 +23,7 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
         await_first<P>(from);
         if constexpr (P == OUT) send_for_row<P>(exchange + H_AT, h);
         send_for_row<P>(from, v);
-        if constexpr (P == OUT) await_row<P>(exchange + H_AT, h);
-        await_row<P>(from, v);
+        await_rows<P, P == OUT ? 2 : 1>(from, v, exchange + H_AT, h);
     }
 
     // Weights are sent for when nobody waits for a row, and floats.

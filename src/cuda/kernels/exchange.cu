@@ -68,18 +68,48 @@ __device__ __forceinline__ void await_first(const float* row) {
     } while (!is_there(v));
 }
 
+// Whether something of the word `k` of a row is not there yet.
 template <int P>
-__device__ __forceinline__ void await_row(const float* from, float4* v) {
+__device__ __forceinline__ bool is_missing(const float4& v, int k) {
+    int word = threadIdx.x + k * THREADS;
+    if (word >= Shape<P>::words) return false;
+    int live = Shape<P>::columns % 4 ? Shape<P>::columns - 4 * word : 4;
+    return !(is_there(v.x) && (live < 2 || is_there(v.y)) && (live < 3 || is_there(v.z)) && (live < 4 || is_there(v.w)));
+}
+
+template <int P>
+__device__ __forceinline__ void clear_past_end(float4* v) {
+    if (Shape<P>::columns % 4 == 0) return;
 #pragma unroll
     for (int k = 0; k < Shape<P>::each; k++) {
         int word = threadIdx.x + k * THREADS;
         if (word >= Shape<P>::words) continue;
-        int live = Shape<P>::columns % 4 ? Shape<P>::columns - 4 * word : 4;
-        while (!(is_there(v[k].x) && (live < 2 || is_there(v[k].y)) && (live < 3 || is_there(v[k].z)) &&
-                 (live < 4 || is_there(v[k].w))))
-            v[k] = load(from + 4 * word);
+        int live = Shape<P>::columns - 4 * word;
         v[k].y = live < 2 ? 0.0f : v[k].y;
         v[k].z = live < 3 ? 0.0f : v[k].z;
         v[k].w = live < 4 ? 0.0f : v[k].w;
     }
+}
+
+// Waits for a row that has been sent for, or for two. All words that are missing are asked for again at once: one after the other,
+// each would cost a way to the L2 cache and back.
+template <int P, int ROWS>
+__device__ __forceinline__ void await_rows(const float* from, float4* v, const float* other_from, float4* other) {
+    while (true) {
+        bool missing = false;
+#pragma unroll
+        for (int k = 0; k < Shape<P>::each; k++) {
+            missing |= is_missing<P>(v[k], k);
+            if (ROWS > 1) missing |= is_missing<P>(other[k], k);
+        }
+        if (!missing) break;
+#pragma unroll
+        for (int k = 0; k < Shape<P>::each; k++) {
+            int at = 4 * (threadIdx.x + k * THREADS);
+            if (is_missing<P>(v[k], k)) v[k] = load(from + at);
+            if (ROWS > 1 && is_missing<P>(other[k], k)) other[k] = load(other_from + at);
+        }
+    }
+    clear_past_end<P>(v);
+    if (ROWS > 1) clear_past_end<P>(other);
 }

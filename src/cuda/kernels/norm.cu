@@ -78,14 +78,15 @@ __device__ __forceinline__ float4 times(float4 v, float factor, float4 w) {
 // Whether a quotient of two such, and all on the way to it, is far from the ends of the exponents.
 __device__ __forceinline__ bool plain(float v) { return (__float_as_uint(v) & 0x7fffffffu) - 0x21800000u < 0x3c000000u; }
 
-// a / b, correctly rounded: from a reciprocal good to the last bit but one, by remainders without an error.
+// a / b, correctly rounded: the very operations that NVRTC makes of a division (seen in its machine code for compute capability 7.5
+// to 12.0), which has a check of the exponents in each. That they round right hangs on what `rcp.approx` gives: were it off by a
+// unit in the last place everywhere, a few quotients by b with a significand near its end would be wrong in the last bit.
 __device__ __forceinline__ float divide_plain(float a, float b) {
     float r;
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(b));
-    r = __fmaf_rn(__fmaf_rn(-b, r, 1.0f), r, r);
+    r = __fmaf_rn(r, __fmaf_rn(-b, r, 1.0f), r);
     float q = a * r;
-    q = __fmaf_rn(__fmaf_rn(-b, q, a), r, q);
-    return __fmaf_rn(__fmaf_rn(-b, q, a), r, q);
+    return __fmaf_rn(r, __fmaf_rn(-b, q, a), q);
 }
 
 // Four quotients at once, without a branch in each.

@@ -3,33 +3,6 @@
 // 8 b + 2 s of the word hold the code (trit plus one) of row g + 8 (s mod 2) and column 32 k + 16 (s / 2) + 4 t + b. That is
 // the order of the operands of mma.m16n8k32, and of dp4a. Rows and columns past the matrix are zero trits.
 
-// The code of a trit in an i2 matrix; the invalid code 3 counts as +2, as on the CPU.
-__device__ __forceinline__ u32 code_i2(const u8* src, int cols, int row, int col) {
-    u64 strip = (u64)((cols + 15) / 16) * 256;
-    u8 byte = src[row / 64 * strip + col / 16 * 256 + 4 * (row % 64) + col % 4];
-    return byte >> (col % 16 / 4 * 2) & 3;
-}
-
-__device__ __forceinline__ u64 offset_t5(int strips, int groups, int row, int group) {
-    int panel = group / 50, strip = row / 64, block = strip / 4;
-    u64 panel_groups = min(groups - panel * 50, 50);
-    u64 block_strips = min(strips - block * 4, 4);
-    return (u64)panel * 50 * strips * 64 + block * 256 * panel_groups +
-           (group % 50 * block_strips + strip % 4) * 64 + row % 64;
-}
-
-__device__ __forceinline__ u32 code_t5(const u8* src, int strips, int groups, int row, int col) {
-    u8 byte = src[offset_t5(strips, groups, row, col / 5)];
-    int rest = byte & 127;
-    if (rest > 121) return 1;
-    int digit = 0;
-    for (int i = 0; i <= col % 5; i++) {
-        digit = (rest + 1) % 3 - 1;
-        rest = (rest - digit) / 3;
-    }
-    return 1 + (byte & 128 ? -digit : digit);
-}
-
 // One word a thread. Rows `first` to `last` of the source matrix [all_rows, cols] become matrix number `matrix` of
 // [tiles][matrices][chunks] tiles.
 extern "C" __global__ void relay(const u8* src, u32* out, int t5, int all_rows, int cols, int first,

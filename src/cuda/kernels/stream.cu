@@ -1,11 +1,17 @@
 // The stream of weights to a block, and who sends for it.
 
-// A block's units of a phase: the blocks at the front take one more.
+// A block's units of a phase. Some blocks take one more, in each phase of a layer those behind the ones that did before: so all have
+// about as many weights to come.
 template <int P>
 __device__ __forceinline__ void units_of(int& first, int& count) {
     constexpr int each = Shape<P>::units / BLOCKS, more = Shape<P>::units % BLOCKS;
-    first = blockIdx.x * each + min((int)blockIdx.x, more);
-    count = each + ((int)blockIdx.x < more);
+    constexpr int mix = Shape<MIX>::units % BLOCKS, out = Shape<OUT>::units % BLOCKS;
+    constexpr int gate = Shape<GATE>::units % BLOCKS;
+    constexpr int before = P == OUT ? mix : P == GATE ? mix + out : P == DOWN ? mix + out + gate : 0;
+    int block = (int)blockIdx.x - before % BLOCKS;
+    block = block < 0 ? block + BLOCKS : block;
+    first = block * each + min(block, more);
+    count = each + (block < more);
 }
 
 // The block's tiles, in the order of their use.

@@ -5,4 +5,4 @@ mod dot;
 mod read;
 
 pub use dot::dot_peak;
-pub use read::{ReadLoop, read_bandwidth, read_loops};
+pub use read::{ReadLoop, read_loops, read_rates};

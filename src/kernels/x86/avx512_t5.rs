@@ -2,10 +2,11 @@
 //! 128 entries of a group's table.
 
 use std::arch::x86_64::*;
+use std::cell::RefCell;
 
 use super::avx512::{Avx512, load, load_sums, store, store_sums};
-use crate::kernels::t5::{Block, Strip, Walk};
-use crate::kernels::{Family, Isa, Job, Kernel, prefetch};
+use crate::kernels::t5::{Block, Walk};
+use crate::kernels::{Family, Isa, Job, Kernel, prefetch, stride};
 use crate::packing::{Packing, STRIP, t5};
 
 /// Bytes of the table of a group: the low bytes of 128 int16 sums, then the high bytes.
@@ -39,10 +40,10 @@ impl Kernel for T5Avx512Add {
 
     fn prepare(&self, _cols: usize, q: &[i8], out: &mut [u8]) {
         // SAFETY: `self` holds the proof that the CPU has the instructions.
-        unsafe { prepare(q, out) }
+        unsafe { prepare(q, out, (&[], 0)) }
     }
 
-    fn prepares_fast(&self) -> bool {
+    fn prepares_as_it_goes(&self) -> bool {
         true
     }
 
@@ -103,8 +104,13 @@ static ENTRIES: [[u16; t5::TABLE]; 2] = {
 /// Groups prepared from one load of activations: 30 of 32 words.
 const LOAD_GROUPS: usize = 6;
 
+/// Lines of weights asked for behind [`AHEAD`] while the tables of [`LOAD_GROUPS`] groups are made: as many as memory
+/// gives in that time, else it would rest.
+const FETCHED: usize = 12;
+
+/// The tables of some groups, and meanwhile the weights of `ahead` from its byte on.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
-fn prepare(q: &[i8], out: &mut [u8]) {
+fn prepare(q: &[i8], out: &mut [u8], ahead: (&[u8], usize)) {
     let index = |words: &[u16]| {
         let words: &[u8; 64] = bytemuck::cast_slice(words).try_into().expect("32 words");
         load(words)
@@ -120,6 +126,9 @@ fn prepare(q: &[i8], out: &mut [u8]) {
     let (low_bytes, high_bytes) = (load(&even), load(&even.map(|i| i + 1)));
     let groups = out.as_chunks_mut::<TABLE_BYTES>().0;
     for (i, tables) in groups.chunks_mut(LOAD_GROUPS).enumerate() {
+        for line in i * FETCHED..(i + 1) * FETCHED {
+            prefetch::far(ahead.0, ahead.1 + line * prefetch::LINE);
+        }
         let from = i * LOAD_GROUPS * t5::GROUP;
         let q: [i8; 32] = match q[from..].first_chunk() {
             Some(q) => *q,
@@ -153,36 +162,71 @@ fn prepare(q: &[i8], out: &mut [u8]) {
     }
 }
 
+/// The tables of a panel's groups, in whole cache lines.
+#[repr(C, align(64))]
+struct Tables([[u8; TABLE_BYTES]; t5::PANEL]);
+
+thread_local! {
+    static TABLES: RefCell<Tables> = const { RefCell::new(Tables([[0; TABLE_BYTES]; t5::PANEL])) };
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
 fn compute(job: &Job<'_>, out: &mut [i32]) {
+    if !job.input().prepared.is_empty() {
+        return compute_with(job, None, out);
+    }
+    // A row's tables, all of them, would not stay in the L1 cache: a panel's are made when it is their turn.
+    TABLES.with_borrow_mut(|tables| compute_with(job, Some(tables), out));
+}
+
+/// With the tables of the input, or with room to make a panel's in.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn compute_with(job: &Job<'_>, mut room: Option<&mut Tables>, out: &mut [i32]) {
     let (matrix, input, rows) = (job.matrix(), job.input(), job.rows());
     let layout = t5::Layout::new(matrix.rows(), matrix.cols());
     let walk = Walk::new(job);
     let table_len = layout.groups * TABLE_BYTES;
-    for (s, strip) in job.strips().enumerate() {
-        let constants = Strip::new(matrix, strip).constants();
-        for out in out.chunks_exact_mut(rows) {
-            out[s * STRIP..][..STRIP].copy_from_slice(&constants);
-        }
-    }
     // Panel by panel, so that its tables (12.8 KB) stay in the L1 cache.
     for panel in 0..walk.panels() {
         let groups = layout.panel_groups(panel);
+        // The first panel's sums are the first, the last panel's the last: with them go the row constants.
+        let (first, last) = (panel == 0, panel + 1 == walk.panels());
         for b in 0..input.batch {
-            let tables = &input.prepared[b * table_len + panel * t5::PANEL * TABLE_BYTES..];
-            let tables = tables[..groups * TABLE_BYTES].as_chunks().0;
+            let tables = match &mut room {
+                None => {
+                    let tables = &input.prepared[b * table_len + panel * t5::PANEL * TABLE_BYTES..];
+                    tables[..groups * TABLE_BYTES].as_chunks().0
+                }
+                Some(Tables(tables)) => {
+                    let q = &input.q[b * stride(input.cols)..][..stride(input.cols)];
+                    let ahead =
+                        walk.blocks(panel).next().map_or((&[][..], 0), |b| b.ahead(0, AHEAD));
+                    let tables = &mut tables[..groups];
+                    let q = &q[panel * t5::PANEL * t5::GROUP..];
+                    prepare(q, tables.as_flattened_mut(), ahead);
+                    &*tables
+                }
+            };
             let out = &mut out[b * rows..][..rows];
             for block in walk.blocks(panel) {
-                let out = &mut out[block.row..];
+                let constants = if last { walk.constants(&block) } else { &[] };
+                for at in (0..constants.len()).step_by(prefetch::LINE) {
+                    prefetch::far(constants, at);
+                }
+                let out = &mut out[block.row..][..block.strips * STRIP];
                 match block.strips {
-                    1 => add_strips::<1>(&block, tables, out),
-                    2 => add_strips::<2>(&block, tables, out),
-                    3 => add_strips::<3>(&block, tables, out),
-                    4 => add_strips::<4>(&block, tables, out),
-                    5 => add_strips::<5>(&block, tables, out),
-                    6 => add_strips::<6>(&block, tables, out),
-                    7 => add_strips::<7>(&block, tables, out),
-                    _ => add_strips::<{ t5::STRIPS_PER_BLOCK }>(&block, tables, out),
+                    1 => add_strips::<1>(&block, tables, first, out),
+                    2 => add_strips::<2>(&block, tables, first, out),
+                    3 => add_strips::<3>(&block, tables, first, out),
+                    4 => add_strips::<4>(&block, tables, first, out),
+                    5 => add_strips::<5>(&block, tables, first, out),
+                    6 => add_strips::<6>(&block, tables, first, out),
+                    7 => add_strips::<7>(&block, tables, first, out),
+                    _ => add_strips::<{ t5::STRIPS_PER_BLOCK }>(&block, tables, first, out),
+                }
+                for (out, constant) in out.iter_mut().zip(constants.as_chunks::<2>().0) {
+                    *out += i32::from(u16::from_le_bytes(*constant));
                 }
             }
         }
@@ -197,7 +241,12 @@ const XNOR: i32 = 0b1100_0011;
 /// strips as can be.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
-fn add_strips<const N: usize>(block: &Block<'_>, tables: &[[u8; TABLE_BYTES]], out: &mut [i32]) {
+fn add_strips<const N: usize>(
+    block: &Block<'_>,
+    tables: &[[u8; TABLE_BYTES]],
+    first: bool,
+    out: &mut [i32],
+) {
     // An entry is a sum of five activations of at most 127 in magnitude, one more where it is
     // negated by `!x`.
     const { assert!(t5::PANEL * (t5::GROUP * 127 + 1) <= i16::MAX as usize) };
@@ -224,24 +273,24 @@ fn add_strips<const N: usize>(block: &Block<'_>, tables: &[[u8; TABLE_BYTES]], o
         }
     }
     for (acc, out) in acc.iter().zip(out.as_chunks_mut::<STRIP>().0) {
-        widen(*acc, out);
+        widen(*acc, first, out);
     }
 }
 
-/// Adds the int16 sums of a panel to the int32 ones.
+/// Adds the int16 sums of a panel to the int32 ones, or makes them those where there are none yet.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn widen([first, second]: [__m512i; 2], out: &mut [i32; STRIP]) {
-    // `unpack` works in the four 16-byte lanes: `first` has rows 0-7 of each 16, `second` rows
-    // 8-15.
+fn widen([even, odd]: [__m512i; 2], first: bool, out: &mut [i32; STRIP]) {
+    // `unpack` works in the four 16-byte lanes: `even` has rows 0-7 of each 16, `odd` rows 8-15.
     let front = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
     let back = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
-    let halves = [front, back].map(|at| _mm512_permutex2var_epi64(first, at, second));
+    let halves = [front, back].map(|at| _mm512_permutex2var_epi64(even, at, odd));
     for (half, out) in halves.into_iter().zip(out.as_chunks_mut::<32>().0) {
         let out = out.as_chunks_mut::<16>().0;
         let (low, high) = (_mm512_castsi512_si256(half), _mm512_extracti64x4_epi64::<1>(half));
         for (out, half) in out.iter_mut().zip([low, high]) {
-            store_sums(out, _mm512_add_epi32(load_sums(out), _mm512_cvtepi16_epi32(half)));
+            let before = if first { _mm512_setzero_si512() } else { load_sums(out) };
+            store_sums(out, _mm512_add_epi32(before, _mm512_cvtepi16_epi32(half)));
         }
     }
 }

@@ -17,7 +17,7 @@ use super::{MemoryArgs, isa, threads};
         mmfree-infer bench -m model.mmfree --duration 10m\n  \
         mmfree-infer bench kernels --size 1.3b -b 1,8 avx2\n\n\
         Columns: MB/token, bytes of weights read for each token decoded; GB/s, those per\n\
-        second; machine, the fastest of several plain read loops over the same bytes with\n\
+        second; machine, the best of several plain read loops over the same bytes with\n\
         the same threads, between the repetitions; Gmac/s, activations added per second;\n\
         machine, the most int8 products that the same threads add with the instruction set\n\
         at hand. Rates are medians over the repetitions, +- half their spread."

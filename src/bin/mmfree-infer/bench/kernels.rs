@@ -15,7 +15,7 @@ use mmfree::threads::{Pool, default_threads};
 use serde::Serialize;
 
 use super::table::{self, Cell, Format, Printer};
-use super::{median, thread_counts};
+use super::{best_loop, median, thread_counts};
 use crate::args::KernelBenchArgs;
 use crate::failure::Failure;
 
@@ -183,17 +183,18 @@ impl Case<'_> {
         let mut cached = f64::INFINITY;
         self.run_from_memory(&mut activations, rows, 1);
         for _ in 0..repetitions {
-            let before = measure::read_bandwidth(read, pool);
+            let before = measure::read_rates(read, pool);
             peaks.push(measure::dot_peak(kernel.isa(), pool));
             let start = Instant::now();
             self.run_from_memory(&mut activations, rows, copies);
             runs.push(start.elapsed().as_secs_f64());
-            reads.push(before.max(measure::read_bandwidth(read, pool)));
+            reads.push([before, measure::read_rates(read, pool)]);
             let start = Instant::now();
             self.prepare(&mut activations);
             prepares.push(start.elapsed().as_secs_f64() * copies as f64);
             cached = cached.min(self.run_from_cache(&activations));
         }
+        let reads = best_loop(&reads);
         let shares = |rates: &[f64], each: f64| {
             let shares: Vec<f64> =
                 runs.iter().zip(rates).map(|(run, rate)| 100.0 * each / run / rate).collect();
@@ -239,6 +240,11 @@ impl Case<'_> {
         activations
     }
 
+    /// Whether the kernel is left to prepare its input itself, as in a forward pass.
+    fn as_it_goes(&self) -> bool {
+        self.batch == 1 && self.kernel.prepares_as_it_goes()
+    }
+
     fn prepare(&self, activations: &mut Activations) {
         let len = self.kernel.prepared_len(self.cols);
         if len == 0 {
@@ -275,13 +281,18 @@ impl Case<'_> {
         let each = strips_per_task(&self.matrix(rows, 0), self.pool.threads(), self.batch);
         let mut out = vec![vec![0i32; self.batch * each * STRIP]; strips.div_ceil(each)];
         for copy in 0..copies {
-            self.prepare(activations);
-            let (matrix, input) = (self.matrix(rows, copy), self.input(activations));
+            if !self.as_it_goes() {
+                self.prepare(activations);
+            }
+            let (matrix, mut input) = (self.matrix(rows, copy), self.input(activations));
+            if self.as_it_goes() {
+                input.prepared = &[];
+            }
             self.pool.run_each(&mut out, &|task, out| {
                 let strips = task * each..((task + 1) * each).min(strips);
                 // As in a model, where the next matrix is known.
                 let next = self.matrix(rows, (copy + 1) % copies).bytes_from(strips.start);
-                let job = Job::new(matrix, strips, input).with_next(next, &[]);
+                let job = Job::new(matrix, strips, input).with_next(next, [&[]; kernels::ASIDE]);
                 job.run(self.kernel, &mut out[..self.batch * job.rows()]);
             });
             black_box(&mut out);

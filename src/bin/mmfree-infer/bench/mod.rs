@@ -48,6 +48,17 @@ fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// The rate of the machine in each repetition, from those of every read loop before and behind it: that of the loop which
+/// over all repetitions is the best. Its middle stands beside the middle of what is measured; the largest of many rates that
+/// jump about would be one that nothing reaches twice.
+fn best_loop(looks: &[[Vec<f64>; 2]]) -> Vec<f64> {
+    let loops = looks.first().map_or(0, |[before, _]| before.len());
+    let rates = (0..loops).map(|i| -> Vec<f64> {
+        looks.iter().map(|[before, behind]| (before[i] + behind[i]) / 2.0).collect()
+    });
+    rates.max_by(|a, b| median(a).total_cmp(&median(b))).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,7 +11,7 @@ use mmfree::{Device, Model, State, Step, Want};
 use serde::Serialize;
 
 use super::table::{self, Cell, Format, Printer};
-use super::{median, open, thread_counts};
+use super::{best_loop, median, open, thread_counts};
 use crate::args::ModelBenchArgs;
 use crate::failure::Failure;
 use crate::report;
@@ -135,7 +135,7 @@ fn measure(model: &Model, test: Test, repetitions: u32) -> Result<Row, Failure> 
     for _ in 0..repetitions {
         // Between two looks at the machine, so that both sides see the same minute.
         let look = || {
-            let read = if decodes { model.read_bandwidth() } else { f64::NAN };
+            let read = if decodes { model.read_rates() } else { Vec::new() };
             let peak = if computes && on_cpu { model.dot_peak() } else { f64::NAN };
             (read, peak)
         };
@@ -144,9 +144,10 @@ fn measure(model: &Model, test: Test, repetitions: u32) -> Result<Row, Failure> 
         once(model, test)?;
         rates.push(tokens as f64 / start.elapsed().as_secs_f64());
         let after = look();
-        reads.push(before.0.max(after.0));
+        reads.push([before.0, after.0]);
         peaks.push(before.1.max(after.1));
     }
+    let reads = best_loop(&reads);
     let rate = median(&rates);
     let spread = rates.iter().copied().fold(0.0, f64::max)
         - rates.iter().copied().fold(f64::INFINITY, f64::min);
