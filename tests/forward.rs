@@ -176,6 +176,41 @@ fn threads_instruction_sets_kernels_and_packings_change_no_bit() {
     }
 }
 
+#[test]
+fn matrices_of_several_packings_in_one_file_change_no_bit() {
+    for (kind, config) in synthetic::kinds() {
+        let ids = tokens(&config, 20, 3);
+        let reference = plain(&config);
+        let mut state = reference.new_state();
+        let expected = feed(&reference, &mut state, &ids);
+        for packings in [&[Packing::I2, Packing::T5][..], &[Packing::T5, Packing::T5, Packing::I2]]
+        {
+            let bytes = synthetic::mixed_model(&config, packings, 7);
+            for (threads, kernel) in [(1, Family::Add), (2, Family::Dot), (3, Family::Add)] {
+                let options = Options {
+                    threads: Some(threads),
+                    isa: None,
+                    kernel: Some(kernel),
+                    device: device(),
+                };
+                let file = ModelFile::from_bytes("mixed", &bytes).unwrap();
+                let model = Model::new(file, &options).unwrap();
+                // In one go, then token by token.
+                for chunk in [ids.len(), 1] {
+                    let mut got_state = model.new_state();
+                    let mut got = Vec::new();
+                    for ids in ids.chunks(chunk) {
+                        got.extend(feed(&model, &mut got_state, ids));
+                    }
+                    let what = format!("{kind}, {packings:?}, {kernel:?}, {threads} threads");
+                    assert_eq!(bits(&got), bits(&expected), "{what}");
+                    assert_eq!(got_state, state, "{what}");
+                }
+            }
+        }
+    }
+}
+
 /// The same on x86-64 and aarch64: this hash was made on x86-64.
 #[test]
 fn logits_have_these_bits_on_every_machine() {

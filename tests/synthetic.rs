@@ -61,17 +61,22 @@ pub fn kinds() -> Vec<(&'static str, Config)> {
 
 /// The bytes of a model file: random trits, scales, norms and embeddings. The same seed gives the same model in every packing.
 pub fn model(config: &Config, packing: Packing, seed: u64) -> Vec<u8> {
-    with_tokenizer(config, packing, seed, Some("{}"))
+    with_tokenizer(config, &[packing], seed, Some("{}"))
+}
+
+/// The same with the packings in turn, one for each matrix.
+pub fn mixed_model(config: &Config, packings: &[Packing], seed: u64) -> Vec<u8> {
+    with_tokenizer(config, packings, seed, Some("{}"))
 }
 
 /// The same without a tokenizer; that of [`model`] is none in truth.
 pub fn model_without_tokenizer(config: &Config, packing: Packing, seed: u64) -> Vec<u8> {
-    with_tokenizer(config, packing, seed, None)
+    with_tokenizer(config, &[packing], seed, None)
 }
 
 fn with_tokenizer(
     config: &Config,
-    packing: Packing,
+    packings: &[Packing],
     seed: u64,
     tokenizer: Option<&str>,
 ) -> Vec<u8> {
@@ -87,6 +92,7 @@ fn with_tokenizer(
             Role::Ternary => {
                 let (rows, cols) = (spec.shape[0], spec.shape[1]);
                 let trits: Vec<i8> = (0..len).map(|_| rng.below(3) as i8 - 1).collect();
+                let packing = packings[ternary.len() % packings.len()];
                 let bytes = packing.pack_matrix(rows, cols, &trits);
                 header.push(&spec.name, "U8", &[bytes.len()], bytes.len() as u64);
                 data.extend(bytes);

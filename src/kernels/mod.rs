@@ -158,7 +158,7 @@ pub trait Kernel: Send + Sync {
         false
     }
 
-    /// Whether [`compute`](Self::compute) prepares the input itself, bit by bit as it needs it, where it is given none: faster
+    /// Whether [`compute`](Self::compute) prepares the input itself, each part when it comes to it, where it is given none: faster
     /// for a single row of activations, whose prepared input then never leaves the L1 cache.
     fn prepares_as_it_goes(&self) -> bool {
         false

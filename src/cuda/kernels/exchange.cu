@@ -56,7 +56,7 @@ __device__ __forceinline__ void send_for_row(const float* from, float4* v) {
     }
 }
 
-// Waits for an output of one of the blocks at the front, which have most to do, a block for each warp: were all threads to ask
+// Waits for an output of one of the blocks with the first units, which have most to do, a block for each warp: were all threads to ask
 // for the whole row again and again, they would keep the L2 cache from everything else.
 template <int P>
 __device__ __forceinline__ void await_first(const float* row) {

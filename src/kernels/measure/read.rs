@@ -1,5 +1,5 @@
-//! Plain read loops. A weak loop would flatter the kernels, so there are several, and the fastest counts: which one that is
-//! depends on the machine, the number of threads and even the minute.
+//! Plain read loops. A weak loop would flatter the kernels, so there are several, and the best one counts: which one that is
+//! depends on the machine and the number of threads.
 
 use std::hint::black_box;
 use std::time::Instant;

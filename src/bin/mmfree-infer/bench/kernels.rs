@@ -57,7 +57,8 @@ struct Row {
     cached_gmac_s: f64,
     cached_compute_percent: f64,
     /// Time of preparing the activations in per cent of the time from memory.
-    prepare_percent: f64,
+    /// Of what is prepared on its own; a kernel that prepares as it goes has it in its time.
+    prepare_percent: Option<f64>,
 }
 
 impl table::Row for Row {
@@ -78,7 +79,7 @@ impl table::Row for Row {
             ("share %", "compute_percent", Cell::Number(self.compute_percent, 0)),
             ("cached Gmac/s", "cached_gmac_s", Cell::Number(self.cached_gmac_s, 1)),
             ("share %", "cached_compute_percent", Cell::Number(self.cached_compute_percent, 0)),
-            ("prepare %", "prepare_percent", Cell::Number(self.prepare_percent, 1)),
+            ("prepare %", "prepare_percent", Cell::number(self.prepare_percent, 1)),
         ]
     }
 }
@@ -219,7 +220,7 @@ impl Case<'_> {
             compute_percent: shares(&peaks, sums),
             cached_gmac_s: 1e-9 / cached,
             cached_compute_percent: 100.0 / cached / peaks.iter().copied().fold(0.0, f64::max),
-            prepare_percent: median(&prepare),
+            prepare_percent: (!self.as_it_goes()).then(|| median(&prepare)),
         }
     }
 

@@ -48,13 +48,14 @@ fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// The rate of the machine in each repetition, from those of every read loop before and behind it: that of the loop which
-/// over all repetitions is the best. Its middle stands beside the middle of what is measured; the largest of many rates that
-/// jump about would be one that nothing reaches twice.
+/// The rate of the machine in each repetition, from those of every read loop before and behind it: the mean of both, of the
+/// loop which over all repetitions is the best. Its middle stands beside the middle of what is measured; the largest of
+/// many rates that jump about would be one that nothing reaches twice. A rate of 0 is one that could not be measured.
 fn best_loop(looks: &[[Vec<f64>; 2]]) -> Vec<f64> {
     let loops = looks.first().map_or(0, |[before, _]| before.len());
     let rates = (0..loops).map(|i| -> Vec<f64> {
-        looks.iter().map(|[before, behind]| (before[i] + behind[i]) / 2.0).collect()
+        let mean = |a: f64, b: f64| if a > 0.0 && b > 0.0 { (a + b) / 2.0 } else { a.max(b) };
+        looks.iter().map(|[before, behind]| mean(before[i], behind[i])).collect()
     });
     rates.max_by(|a, b| median(a).total_cmp(&median(b))).unwrap_or_default()
 }
@@ -62,6 +63,19 @@ fn best_loop(looks: &[[Vec<f64>; 2]]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_best_loop_is_the_best_in_the_middle() {
+        // The first loop is the fastest once, the second three times of four.
+        let looks: Vec<[Vec<f64>; 2]> = [(9.0, 4.0), (1.0, 5.0), (1.0, 6.0), (1.0, 7.0)]
+            .map(|(a, b)| [vec![a, b], vec![a, b + 2.0]])
+            .into();
+        assert_eq!(best_loop(&looks), [5.0, 6.0, 7.0, 8.0]);
+        assert_eq!(best_loop(&looks[..1]), [9.0]);
+        // A look that failed does not halve the rate; prompts look at nothing.
+        assert_eq!(best_loop(&[[vec![0.0], vec![3.0]], [vec![0.0], vec![0.0]]]), [3.0, 0.0]);
+        assert!(best_loop(&[[vec![], vec![]]]).is_empty() && best_loop(&[]).is_empty());
+    }
 
     #[test]
     fn the_median_is_in_the_middle() {
