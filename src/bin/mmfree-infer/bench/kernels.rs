@@ -56,8 +56,7 @@ struct Row {
     /// As `gmac_s`, from the cache.
     cached_gmac_s: f64,
     cached_compute_percent: f64,
-    /// Time of preparing the activations in per cent of the time from memory.
-    /// Of what is prepared on its own; a kernel that prepares as it goes has it in its time.
+    /// Time of preparing the activations in per cent of the time from memory; none where the kernel does so as it goes.
     prepare_percent: Option<f64>,
 }
 
