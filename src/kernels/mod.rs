@@ -267,7 +267,7 @@ impl<'a> Job<'a> {
             let lines = part.len().div_ceil(prefetch::LINE);
             let end = lines.min(skip + left);
             for line in skip..end {
-                prefetch::far(part, line * prefetch::LINE);
+                prefetch::near(part, line * prefetch::LINE);
             }
             left -= end.saturating_sub(skip);
             skip = skip.saturating_sub(lines);

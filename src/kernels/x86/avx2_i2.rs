@@ -74,7 +74,7 @@ fn one_row(groups: &[[u8; i2::GROUP_BYTES]], q: &[i8], ahead: &[u8], out: &mut [
         for (j, (codes, q)) in groups.iter().zip(q).enumerate() {
             let at = (i * GROUPS + j) * i2::GROUP_BYTES + AHEAD;
             for line in 0..4 {
-                prefetch::near(ahead, at + 64 * line);
+                prefetch::once(ahead, at + 64 * line);
             }
             let quads = q.as_chunks::<4>().0;
             let [q0, q1, q2, q3] = [0, 1, 2, 3].map(|s| broadcast(&quads[s]));

@@ -145,7 +145,7 @@ fn add_block(block: &Block<'_>, tables: &[[u8; TABLES]], out: &mut [i32]) {
             for (g, table) in tables.iter().enumerate() {
                 let group = i * RUN + g;
                 let (ahead, at) = block.ahead(group, AHEAD);
-                prefetch::near(ahead, at + s * STRIP);
+                prefetch::once(ahead, at + s * STRIP);
                 add_group(table, block.strip(group, s), &mut acc);
             }
             *sums = acc;

@@ -10,7 +10,7 @@ use crate::kernels::{Family, Isa, Job, Kernel, prefetch, stride};
 use crate::packing::{Packing, STRIP, i2, t5};
 
 /// How far ahead of the loads the weights are asked for.
-const AHEAD: usize = 4096;
+const AHEAD: usize = 10240;
 
 /// Evaluates `$call` for runs of `$batch` rows, as equal as can be: `$first` is the first row of
 /// the run, the constant `$t`, at most `$most`, how many they are.
@@ -106,7 +106,7 @@ fn i2_rows<const T: usize>(
     for (g, codes) in groups.iter().enumerate() {
         if T == 1 {
             for line in 0..4 {
-                prefetch::near(ahead, g * i2::GROUP_BYTES + 64 * line + AHEAD);
+                prefetch::once(ahead, g * i2::GROUP_BYTES + 64 * line + AHEAD);
             }
         }
         let codes = codes.as_chunks::<64>().0;

@@ -18,7 +18,7 @@ const GROUPS: usize = 32;
 const _: () = assert!(GROUPS * 2 * 2 * 2 * 127 <= i16::MAX as usize);
 
 /// How far ahead of the loads the weights are asked for.
-const AHEAD: usize = 4096;
+const AHEAD: usize = 10240;
 
 pub(super) struct I2Avx512Add(pub(super) Avx512);
 
@@ -142,7 +142,7 @@ fn add_groups(
         let quarters = tables.as_chunks::<64>().0;
         let [low0, low1, high0, high1] = [0, 1, 2, 3].map(|i| load(&quarters[i]));
         for (r, (acc, codes)) in acc.iter_mut().zip(codes.as_chunks::<64>().0).enumerate() {
-            prefetch::near(ahead, g * i2::GROUP_BYTES + 64 * r + AHEAD);
+            prefetch::once(ahead, g * i2::GROUP_BYTES + 64 * r + AHEAD);
             let x = load(codes);
             let low = _mm512_ternarylogic_epi32::<AND_OR>(x, nibble, place);
             let high =

@@ -13,7 +13,7 @@ use crate::packing::{Packing, STRIP, t5};
 const TABLE_BYTES: usize = 2 * t5::TABLE;
 
 /// How far ahead of the loads the weights are asked for.
-const AHEAD: usize = 8192;
+const AHEAD: usize = 10240;
 
 pub(super) struct T5Avx512Add(pub(super) Avx512);
 
@@ -127,7 +127,7 @@ fn prepare(q: &[i8], out: &mut [u8], ahead: (&[u8], usize)) {
     let groups = out.as_chunks_mut::<TABLE_BYTES>().0;
     for (i, tables) in groups.chunks_mut(LOAD_GROUPS).enumerate() {
         for line in i * FETCHED..(i + 1) * FETCHED {
-            prefetch::far(ahead.0, ahead.1 + line * prefetch::LINE);
+            prefetch::once(ahead.0, ahead.1 + line * prefetch::LINE);
         }
         let from = i * LOAD_GROUPS * t5::GROUP;
         let q: [i8; 32] = match q[from..].first_chunk() {
@@ -212,7 +212,7 @@ fn compute_with(job: &Job<'_>, mut room: Option<&mut Tables>, out: &mut [i32]) {
             for block in walk.blocks(panel) {
                 let constants = if last { walk.constants(&block) } else { &[] };
                 for at in (0..constants.len()).step_by(prefetch::LINE) {
-                    prefetch::far(constants, at);
+                    prefetch::near(constants, at);
                 }
                 let out = &mut out[block.row..][..block.strips * STRIP];
                 match block.strips {
@@ -258,7 +258,7 @@ fn add_strips<const N: usize>(
         let [low0, low1, high0, high1] = [0, 1, 2, 3].map(|i| load(&quarters[i]));
         let (ahead, at) = block.ahead(g, AHEAD);
         for (s, (acc, rows)) in acc.iter_mut().zip(block.group::<N>(g)).enumerate() {
-            prefetch::near(ahead, at + s * STRIP);
+            prefetch::once(ahead, at + s * STRIP);
             let x = load(rows);
             let low = _mm512_permutex2var_epi8(low0, x, low1);
             let high = _mm512_permutex2var_epi8(high0, x, high1);
