@@ -26,15 +26,15 @@ const SETS: usize = 4;
 const MOST_HELD: usize = 6;
 const MOST_INNER: usize = 16;
 
-/// Numbers that the kernel is compiled with, for checks without a model: 370M on an H100, a ragged one on 8 multiprocessors.
+/// Numbers that the kernel is compiled with, for checks without a model: 2.7B on an H100, a ragged one on 8 multiprocessors.
 pub(super) const SAMPLES: [[(&str, usize); 7]; 2] = [
     [
-        ("HIDDEN", 1024),
-        ("WIDTH", 1024),
-        ("INNER", 2816),
+        ("HIDDEN", 2560),
+        ("WIDTH", 2560),
+        ("INNER", 6912),
         ("VOCAB", 32000),
         ("BLOCKS", 132),
-        ("RING", 256),
+        ("RING", 220),
         ("MEMORY", 227 << 10),
     ],
     [
@@ -251,13 +251,11 @@ impl Decoder {
 fn shared_without_ring(layout: &Layout, blocks: usize, sent: bool) -> usize {
     let parts = [&layout.ifg, &layout.o_proj, &layout.gate, &layout.down, &layout.head];
     let most = |of: &dyn Fn(&Part) -> usize| parts.iter().map(|part| of(part)).max().unwrap_or(0);
-    let squares = 16 * (most(&|part| part.chunks).div_ceil(2) * 16 + 4);
-    let q = 2 * (most(&|part| part.chunks).max(3 * layout.ifg.chunks) * 32 + 4);
-    let acc = 2 * (most(&|part| part.tiles.div_ceil(blocks) * part.matrices * 16) + 4);
-    let even = layout.ifg.float_count.max(layout.gate.float_count);
-    let odd = layout.o_proj.float_count.max(layout.down.float_count);
-    let floats = if sent { even + odd } else { 0 };
+    let squares = 16 * (most(&|part| part.chunks) * 16 + 4);
+    let q = 2 * (most(&|part| part.chunks).max(3 * layout.ifg.chunks) * 64 + 4);
+    let acc = 2 * (most(&|part| part.tiles.div_ceil(blocks) * part.matrices * 8) + 4);
+    let floats = if sent { most(&|part| part.float_count) } else { 0 };
     // What the warps tell each other, what they wait for, the runs; and what alignment takes.
-    let small = 3 * WARPS + 2 + 2 * (16 + 2) + 2 + 5 * 3 + 8;
+    let small = 3 * WARPS + 16 + 2 * (16 + 1) + 2 + 5 * 3 + 8;
     (4 * (squares + q + acc + floats + small)).next_multiple_of(16)
 }

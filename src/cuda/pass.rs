@@ -170,11 +170,11 @@ impl Pass<'_> {
             scale: [0, 1, 2].map(|n| layer + part.scale(n) as u64),
             stride: stride as u64,
             tiles: part.tiles as i32,
-            chunks: part.chunks as i32,
+            chunks: 2 * part.chunks as i32,
             outputs: part.outputs as i32,
             rows: rows as i32,
         };
-        let grid = |tokens: usize| [part.tiles.div_ceil(8), rows.div_ceil(tokens), part.matrices];
+        let grid = |tokens: usize| [part.tiles.div_ceil(16), rows.div_ceil(tokens), part.matrices];
         let args = [Arg::Struct(&gemm)];
         // SAFETY: the rows were quantised for this part, `out` has `rows` rows of `stride` floats, at least the part's outputs.
         unsafe {

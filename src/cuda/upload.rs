@@ -11,8 +11,8 @@ use crate::model::weights::{Conv, Layer, Linear, Weights};
 use crate::packing::Packing;
 
 /// Rows and columns of a tile, its bytes: see `kernels/relay.cu`.
-const TILE_ROWS: usize = 16;
-const TILE_COLS: usize = 128;
+const TILE_ROWS: usize = 8;
+const TILE_COLS: usize = 256;
 const TILE_BYTES: usize = 512;
 
 /// Where a part begins: a multiple of this.

@@ -54,7 +54,7 @@ pub(super) struct Workspace {
 
 /// Bytes of a quantised row.
 fn row_len(cols: usize) -> usize {
-    cols.next_multiple_of(128)
+    cols.next_multiple_of(256)
 }
 
 impl Workspace {

@@ -17,13 +17,24 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
                         : P == GATE ? exchange + O_AT
                         : P == DOWN ? exchange + U_AT
                                     : set_of(p, layer - 1) + DOWN_AT;
-    // On the way since the phase before.
-    const float* floats = await_floats<P>(base + p.place[P].floats, memory);
+    // The norms are on the way since the phase before. Into registers before the row comes: then nothing waits for them, and others
+    // take their place.
+    float4 norms[S::norms][S::each];
+    float size[S::inputs];
+    {
+        const float* floats = await_floats<P>(base + p.place[P].floats, memory);
+#pragma unroll
+        for (int m = 0; m < S::norms; m++)
+#pragma unroll
+            for (int k = 0; k < S::each; k++) norms[m][k] = norm_word<P>(floats, m, k);
+#pragma unroll
+        for (int m = 0; m < S::inputs; m++) size[m] = floats[S::norms * UP4(S::columns) + m];
+    }
     if (P == OUT || P == GATE || P == DOWN || layer > 0) {
-        await_first<P>(from);
-        if constexpr (P == OUT) send_for_row<P>(exchange + H_AT, h);
-        send_for_row<P>(from, v);
+        await_some<P>(from);
         await_rows<P, P == OUT ? 2 : 1>(from, v, exchange + H_AT, h);
+    } else {
+        meet();
     }
 
     // Weights are sent for when nobody waits for a row, and floats.
@@ -35,9 +46,9 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
     float* state = p.state + (u64)layer * WIDTH;
     const float* bounds = p.bounded && layer > 0 ? (const float*)(base + p.bounds) : 0;
     float before = 0.0f, bound = 0.0f;
-    if (P == MIX && thread < units * 16 && first * 16 + thread < WIDTH) {
-        before = load_early(state + first * 16 + thread);
-        if (bounds) bound = load_early(bounds + first * 16 + thread);
+    if (P == MIX && thread < units * 8 && first * 8 + thread < WIDTH) {
+        before = load_early(state + first * 8 + thread);
+        if (bounds) bound = load_early(bounds + first * 8 + thread);
     }
 #if __CUDA_ARCH__ < 900
     if (P == OUT) empty(p, layer, thread, THREADS);
@@ -61,7 +72,7 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
         float factor = row_rms<P>(p, v, p.eps, memory, P == MIX ? op - 1 : op, 0, 0);
 #pragma unroll
         for (int k = 0; k < S::each; k++) {
-            v[k] = times(v[k], factor, norm_word<P>(floats, 0, k));
+            v[k] = times(v[k], factor, norms[0][k]);
             if constexpr (P == OUT) {
                 v[k] = make_float4(h[k].x * v[k].x, h[k].y * v[k].y, h[k].z * v[k].z, h[k].w * v[k].w);
                 if (thread + k * THREADS < S::words) v[k] = divide(v[k], over[k]);
@@ -73,11 +84,8 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
 #pragma unroll
     for (int m = 0; m < S::inputs; m++)
 #pragma unroll
-        for (int k = 0; k < S::each; k++) t[m][k] = times(v[k], factor, norm_word<P>(floats, own + m, k));
-    // Read before the last barrier: then others may send for the next floats in their place.
-    float step[S::inputs], size[S::inputs];
-#pragma unroll
-    for (int m = 0; m < S::inputs; m++) size[m] = floats[S::norms * UP4(S::columns) + m];
+        for (int k = 0; k < S::each; k++) t[m][k] = times(v[k], factor, norms[own + m][k]);
+    float step[S::inputs];
     quantise<P>(p, t, memory, step, acc + S::sums, op);
     multiply<P>(p, a, memory, units, acc);
 
@@ -85,14 +93,14 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
 #pragma unroll
     for (int m = 0; m < S::inputs; m++) size[m] = step[m] * size[m];
     const int* total = acc + S::sums;
-    for (int j = thread; j < units * 16; j += THREADS) {
-        int c = first * 16 + j;
+    for (int j = thread; j < units * 8; j += THREADS) {
+        int c = first * 8 + j;
         if (c >= S::rows) break;
-        const int* sum = acc + j / 16 * (S::matrices * 16) + j % 16;
+        const int* sum = acc + j / 8 * (S::matrices * 8) + j % 8;
         float value = (float)(sum[0] - total[0]) * size[0];
         if constexpr (P == MIX) {
-            float f = (float)(sum[16] - total[1]) * size[1];
-            float g = (float)(sum[32] - total[2]) * size[2];
+            float f = (float)(sum[8] - total[1]) * size[1];
+            float g = (float)(sum[16] - total[2]) * size[2];
             put_out(exchange + G_AT + c, g);
             if (j != thread) before = state[c], bound = bounds ? bounds[c] : 0.0f;
             f = forget_gate(f, bounds ? &bound : 0, 0);
@@ -100,7 +108,7 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
             put_out(exchange + H_AT + c, now);
             state[c] = now;
         } else if constexpr (P == GATE) {
-            float other = (float)(sum[16] - total[0]) * size[0];
+            float other = (float)(sum[8] - total[0]) * size[0];
             put_out(exchange + U_AT + c, swish_times(value, other));
         } else if constexpr (P == HEAD) {
             if (!finite(value)) fail(p, op + 1);

@@ -46,70 +46,51 @@ __device__ __forceinline__ void fail(const Decode& p, int op) {
     *(volatile u32*)p.failed = 1;
 }
 
-// A row of the exchange, the words of this thread. Zeros past its end.
+// Waits for outputs from all over a row, one warp for all: were all threads to ask for the whole row again and again, they would
+// keep the L2 cache from everything else. Ends with all threads together.
 template <int P>
-__device__ __forceinline__ void send_for_row(const float* from, float4* v) {
+__device__ __forceinline__ void await_some(const float* row) {
+    constexpr int runs = (Shape<P>::columns + 15) / 16;
+    if (threadIdx.x < 32) {
+        const float* at = row + threadIdx.x * runs / 32 * 16;
+        float v;
+        do {
+            asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(v) : "l"(at) : "memory");
+        } while (__any_sync(0xffffffffu, !is_there(v)));
+    }
+    meet();
+}
+
+// Asks for a row's words of this thread, zeros past its end. Gives EMPTY where something is not there yet.
+template <int P>
+__device__ __forceinline__ u32 ask_for_row(const float* from, float4* v) {
+    constexpr int last = Shape<P>::columns % 4;
+    u32 most = 0;
 #pragma unroll
     for (int k = 0; k < Shape<P>::each; k++) {
         int word = threadIdx.x + k * THREADS;
         v[k] = word < Shape<P>::words ? load(from + 4 * word) : make_float4(0, 0, 0, 0);
     }
-}
-
-// Waits for an output of one of the blocks with the first units, which have most to do, a block for each warp: were all threads to ask
-// for the whole row again and again, they would keep the L2 cache from everything else.
-template <int P>
-__device__ __forceinline__ void await_first(const float* row) {
-    constexpr int starts = (Shape<P>::columns + 15) / 16;
-    const float* at = row + (threadIdx.x >> 5) % starts * 16;
-    float v;
-    do {
-        asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(v) : "l"(at) : "memory");
-    } while (!is_there(v));
-}
-
-// Whether something of the word `k` of a row is not there yet.
-template <int P>
-__device__ __forceinline__ bool is_missing(const float4& v, int k) {
-    int word = threadIdx.x + k * THREADS;
-    if (word >= Shape<P>::words) return false;
-    int live = Shape<P>::columns % 4 ? Shape<P>::columns - 4 * word : 4;
-    return !(is_there(v.x) && (live < 2 || is_there(v.y)) && (live < 3 || is_there(v.z)) && (live < 4 || is_there(v.w)));
-}
-
-template <int P>
-__device__ __forceinline__ void clear_past_end(float4* v) {
-    if (Shape<P>::columns % 4 == 0) return;
 #pragma unroll
     for (int k = 0; k < Shape<P>::each; k++) {
-        int word = threadIdx.x + k * THREADS;
-        if (word >= Shape<P>::words) continue;
-        int live = Shape<P>::columns - 4 * word;
-        v[k].y = live < 2 ? 0.0f : v[k].y;
-        v[k].z = live < 3 ? 0.0f : v[k].z;
-        v[k].w = live < 4 ? 0.0f : v[k].w;
+        if (last && threadIdx.x + k * THREADS == Shape<P>::words - 1) {
+            v[k].y = last < 2 ? 0.0f : v[k].y;
+            v[k].z = last < 3 ? 0.0f : v[k].z;
+            v[k].w = 0.0f;
+        }
+        u32 x = __float_as_uint(v[k].x), y = __float_as_uint(v[k].y), z = __float_as_uint(v[k].z), w = __float_as_uint(v[k].w);
+        most = max(max(most, max(x, y)), max(z, w));
     }
+    return most;
 }
 
-// Waits for a row that has been sent for, or for two. All words that are missing are asked for again at once: one after the other,
-// each would cost a way to the L2 cache and back.
+// Waits for a row, or for two: asks for all words of this thread until none is EMPTY.
 template <int P, int ROWS>
 __device__ __forceinline__ void await_rows(const float* from, float4* v, const float* other_from, float4* other) {
-    while (true) {
-        bool missing = false;
-#pragma unroll
-        for (int k = 0; k < Shape<P>::each; k++) {
-            missing |= is_missing<P>(v[k], k);
-            if (ROWS > 1) missing |= is_missing<P>(other[k], k);
-        }
-        if (!missing) break;
-#pragma unroll
-        for (int k = 0; k < Shape<P>::each; k++) {
-            int at = 4 * (threadIdx.x + k * THREADS);
-            if (is_missing<P>(v[k], k)) v[k] = load(from + at);
-            if (ROWS > 1 && is_missing<P>(other[k], k)) other[k] = load(other_from + at);
-        }
-    }
-    clear_past_end<P>(v);
-    if (ROWS > 1) clear_past_end<P>(other);
+    u32 most;
+#pragma unroll 1
+    do {
+        most = ask_for_row<P>(from, v);
+        if (ROWS > 1) most = max(most, ask_for_row<P>(other_from, other));
+    } while (most == EMPTY);
 }

@@ -2,8 +2,8 @@
 
 // A code is the trit plus one, so the sum of a row's activations is taken off the sum of the products.
 struct Gemm {
-    // [tiles][matrices][chunks] tiles of relay.cu.
-    const uint4* weights;
+    // [tiles][matrices][chunks / 2] tiles of relay.cu.
+    const uint2* weights;
     // Of each matrix: quantised rows, [rows][chunks * 128] bytes, permuted; their steps and sums; the output, with `stride`
     // floats from row to row.
     const uint4* q[3];
@@ -13,6 +13,7 @@ struct Gemm {
     // The magnitude of a trit.
     const float* scale[3];
     u64 stride;
+    // `tiles` of 8 outputs, `chunks` of 128 columns.
     int tiles, chunks, outputs, rows;
 };
 
@@ -67,28 +68,24 @@ extern "C" __global__ void __launch_bounds__(256, 2) gemm_mma(Gemm p) {
         }
         asm volatile("cp.async.commit_group;");
     };
-    const uint4* weights[2];
+    const uint2* weights[4];
 #pragma unroll
-    for (int r = 0; r < 2; r++) {
-        int tile = min(tile0 + r, p.tiles - 1);
+    for (int r = 0; r < 4; r++) {
+        int tile = min(2 * tile0 + r, p.tiles - 1);
         weights[r] = p.weights + ((u64)(tile * (int)gridDim.z + m) * p.chunks) * 32 + lane;
     }
-    uint4 next[2] = {weights[0][0], weights[1][0]};
+    uint2 next[4] = {weights[0][0], weights[1][0], weights[2][0], weights[3][0]};
     fetch(0);
     fetch(1);
     for (int chunk = 0; chunk < p.chunks; chunk++) {
         asm volatile("cp.async.wait_group 1;");
         __syncthreads();
         fetch(chunk + 2);
-        u32 words[2][4];
+        u32 words[4][2];
 #pragma unroll
-        for (int r = 0; r < 2; r++) {
+        for (int r = 0; r < 4; r++) {
             words[r][0] = next[r].x, words[r][1] = next[r].y;
-            words[r][2] = next[r].z, words[r][3] = next[r].w;
-        }
-        if (chunk + 1 < p.chunks) {
-            next[0] = weights[0][(chunk + 1) * 32];
-            next[1] = weights[1][(chunk + 1) * 32];
+            if (chunk + 1 < p.chunks) next[r] = weights[r][(chunk + 1) * 32];
         }
         const uint4* tile = ring + (chunk % STAGES) * 1024;
 #pragma unroll
@@ -99,7 +96,7 @@ extern "C" __global__ void __launch_bounds__(256, 2) gemm_mma(Gemm p) {
 #pragma unroll
                 for (int k = 0; k < 2; k++)
 #pragma unroll
-                    for (int s = 0; s < 4; s++) a[r][k][s] = code_bytes(words[r][2 * j + k], s);
+                    for (int s = 0; s < 4; s++) a[r][k][s] = code_bytes(words[2 * r + (s & 1)][j], 2 * k + (s >> 1));
 #pragma unroll
             for (int n = 0; n < 8; n++) {
                 int token = column0 + n * 8 + g;
@@ -115,7 +112,7 @@ extern "C" __global__ void __launch_bounds__(256, 2) gemm_mma(Gemm p) {
     float scale = *p.scale[m];
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-        if (tile0 + r >= p.tiles) break;
+        if (2 * (tile0 + r) >= p.tiles) break;
 #pragma unroll
         for (int n = 0; n < 8; n++)
 #pragma unroll
@@ -131,21 +128,22 @@ extern "C" __global__ void __launch_bounds__(256, 2) gemm_mma(Gemm p) {
 extern "C" __global__ void __launch_bounds__(256) gemm_dot(Gemm p) {
     const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
     const int tile = blockIdx.x * 8 + (threadIdx.x >> 5), m = blockIdx.z, token0 = blockIdx.y * 8;
-    if (tile >= p.tiles) return;
-    const uint4* weights = p.weights + ((u64)(tile * (int)gridDim.z + m) * p.chunks) * 32 + lane;
+    if (2 * tile >= p.tiles) return;
+    const uint2* weights = p.weights + ((u64)(2 * tile * (int)gridDim.z + m) * p.chunks) * 32 + lane;
+    const u64 apart = 2 * tile + 1 < p.tiles ? (u64)gridDim.z * p.chunks * 32 : 0;
     const uint4* q = p.q[m] + (u64)token0 * p.chunks * 8 + 2 * t;
     const int tokens = min(8, p.rows - token0);
     int acc[8][2];
 #pragma unroll
     for (int n = 0; n < 8; n++) acc[n][0] = acc[n][1] = 0;
     for (int chunk = 0; chunk < p.chunks; chunk++) {
-        uint4 w = weights[chunk * 32];
-        u32 words[4] = {w.x, w.y, w.z, w.w};
+        uint2 upper = weights[chunk * 32], lower = weights[apart + chunk * 32];
+        u32 words[2][2] = {{upper.x, upper.y}, {lower.x, lower.y}};
         u32 a[4][4];
 #pragma unroll
         for (int k = 0; k < 4; k++)
 #pragma unroll
-            for (int s = 0; s < 4; s++) a[k][s] = code_bytes(words[k], s);
+            for (int s = 0; s < 4; s++) a[k][s] = code_bytes(words[s & 1][k >> 1], 2 * (k & 1) + (s >> 1));
 #pragma unroll
         for (int n = 0; n < 8; n++) {
             if (n >= tokens) break;

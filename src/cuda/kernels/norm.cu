@@ -16,9 +16,8 @@ __device__ __forceinline__ void get_terms(float4* terms, const float4* from) {
     for (int i = 0; i < 4; i++) terms[i] = from[i];
 }
 
-// Sums 16 lanes' terms, each lane's one after the other and 16 `runs` times, then lanes 8, 4, 2 and 1 apart. For a warp, of
-// which both halves do the same. One run is read while another is added.
-__device__ __forceinline__ float add_squares(const float4* from, int runs) {
+// Sums a lane's terms, one after the other, 16 times `runs`. One run is read while another is added.
+OUT_OF_LINE float add_squares(const float4* from, int runs) {
     float sum = 0.0f;
     float4 even[4], odd[4];
     get_terms(even, from);
@@ -31,12 +30,43 @@ __device__ __forceinline__ float add_squares(const float4* from, int runs) {
         sum = add_terms(sum, odd);
     }
     if (runs > 0) sum = add_terms(sum, even);
-    sum = sum + __shfl_xor_sync(0xffffffffu, sum, 8);
-    sum = sum + __shfl_xor_sync(0xffffffffu, sum, 4);
-    sum = sum + __shfl_xor_sync(0xffffffffu, sum, 2);
-    return sum + __shfl_xor_sync(0xffffffffu, sum, 1);
+    return sum;
 }
 
+// Whether a quotient of two such, and all on the way to it, is far from the ends of the exponents.
+__device__ __forceinline__ bool plain(float v) { return (__float_as_uint(v) & 0x7fffffffu) - 0x21800000u < 0x3c000000u; }
+
+// a / b, correctly rounded: the very operations that NVRTC makes of a division (seen in its machine code for compute capability 7.5
+// to 12.0), which has a check of the exponents in each. That they round right hangs on what `rcp.approx` gives: were it off by a
+// unit in the last place everywhere, a few quotients by b with a significand near its end would be wrong in the last bit.
+__device__ __forceinline__ float divide_plain(float a, float b) {
+    float r;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(b));
+    r = __fmaf_rn(r, __fmaf_rn(-b, r, 1.0f), r);
+    float q = a * r;
+    return __fmaf_rn(r, __fmaf_rn(-b, q, a), q);
+}
+
+// What is out of the ordinary.
+OUT_OF_LINE float divide_slowly(float a, float b) { return a / b; }
+OUT_OF_LINE float factor_slowly(float sum, int n, float eps) { return rms_factor(sum, n, eps); }
+
+// As `rms_factor`, without a branch on the way. 1 / N times `sum`, corrected once, is the quotient, N being an integer and far from
+// 2^24; the square root is NVRTC's own; its reciprocal, corrected twice, is right but for a significand of ones alone (P. Markstein).
+// Held against `rms_factor` for all sums and some N on an H100.
+template <int N>
+__device__ __forceinline__ float factor_of(float sum, float eps) {
+    constexpr float n = (float)N, part = 1.0f / n;
+    float q = sum * part;
+    q = __fmaf_rn(part, __fmaf_rn(-n, q, sum), q);
+    float m = q + eps, r;
+    asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(m));
+    float g = m * r;
+    g = __fmaf_rn(__fmaf_rn(-g, g, m), 0.5f * r, g);
+    if (!plain(sum) || !plain(m) || (__float_as_uint(g) & 0x7fffffu) == 0x7fffffu) return factor_slowly(sum, N, eps);
+    r = __fmaf_rn(r, __fmaf_rn(-g, r, 1.0f), r);
+    return __fmaf_rn(r, __fmaf_rn(-g, r, 1.0f), r);
+}
 // The factor of an RMS norm of the row `v`: a lane's terms stand side by side, so that the one warp that adds them, one after
 // the other, has little else to do. Zeros at a lane's end change no bit of a sum of squares.
 template <int P>
@@ -55,10 +85,7 @@ __device__ __forceinline__ float row_rms(const Decode& p, const float4* v, float
     meet();
     if (threadIdx.x < 32) {
         float sum = add_squares((const float4*)(memory->squares + (threadIdx.x & 15) * stride), stride / 16);
-        if (threadIdx.x == 0) {
-            memory->factor = rms_factor(sum, Shape<P>::columns, eps);
-            if (blockIdx.x == 0 && !finite(sum)) fail(p, op);
-        }
+        if (threadIdx.x < 16) memory->lanes[threadIdx.x] = sum;
     }
     // The others have time to see to it that the batch is there. Before compute capability 9.0 each has copied some of it.
 #if __CUDA_ARCH__ >= 900
@@ -68,32 +95,26 @@ __device__ __forceinline__ float row_rms(const Decode& p, const float4* v, float
     if (a) await_batch(*a, memory, batch);
 #endif
     meet();
-    return memory->factor;
+    // Lanes 8, 4, 2 and 1 apart, by each thread for itself.
+    const float4* lanes = (const float4*)memory->lanes;
+    float4 a0 = lanes[0], a1 = lanes[1], a2 = lanes[2], a3 = lanes[3];
+    a0 = make_float4(a0.x + a2.x, a0.y + a2.y, a0.z + a2.z, a0.w + a2.w);
+    a1 = make_float4(a1.x + a3.x, a1.y + a3.y, a1.z + a3.z, a1.w + a3.w);
+    a0 = make_float4(a0.x + a1.x, a0.y + a1.y, a0.z + a1.z, a0.w + a1.w);
+    float sum = (a0.x + a0.z) + (a0.y + a0.w);
+    if (blockIdx.x == 0 && threadIdx.x == 0 && !finite(sum)) fail(p, op);
+    return factor_of<Shape<P>::columns>(sum, eps);
 }
 
 __device__ __forceinline__ float4 times(float4 v, float factor, float4 w) {
     return make_float4(v.x * factor * w.x, v.y * factor * w.y, v.z * factor * w.z, v.w * factor * w.w);
 }
 
-// Whether a quotient of two such, and all on the way to it, is far from the ends of the exponents.
-__device__ __forceinline__ bool plain(float v) { return (__float_as_uint(v) & 0x7fffffffu) - 0x21800000u < 0x3c000000u; }
-
-// a / b, correctly rounded: the very operations that NVRTC makes of a division (seen in its machine code for compute capability 7.5
-// to 12.0), which has a check of the exponents in each. That they round right hangs on what `rcp.approx` gives: were it off by a
-// unit in the last place everywhere, a few quotients by b with a significand near its end would be wrong in the last bit.
-__device__ __forceinline__ float divide_plain(float a, float b) {
-    float r;
-    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(b));
-    r = __fmaf_rn(r, __fmaf_rn(-b, r, 1.0f), r);
-    float q = a * r;
-    return __fmaf_rn(r, __fmaf_rn(-b, q, a), q);
-}
-
 // Four quotients at once, without a branch in each.
 __device__ __forceinline__ float4 divide(float4 a, float4 b) {
     if (plain(a.x) && plain(a.y) && plain(a.z) && plain(a.w) && plain(b.x) && plain(b.y) && plain(b.z) && plain(b.w))
         return make_float4(divide_plain(a.x, b.x), divide_plain(a.y, b.y), divide_plain(a.z, b.z), divide_plain(a.w, b.w));
-    return make_float4(a.x / b.x, a.y / b.y, a.z / b.z, a.w / b.w);
+    return make_float4(divide_slowly(a.x, b.x), divide_slowly(a.y, b.y), divide_slowly(a.z, b.z), divide_slowly(a.w, b.w));
 }
 
 // A thread's word `k` of norm `m`; zeros past its end.

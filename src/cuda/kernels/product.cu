@@ -7,71 +7,81 @@
 #define SUMS 4
 #endif
 
-// A tile of codes and the words of the row, or rows, that belong to it.
+// A tile of codes, a lane's words of either half, and the words of the row that belong to it.
 struct Operands {
-    uint4 codes, lo, hi;
-#if __CUDA_ARCH__ < 800
-    uint4 lo_last, hi_last;
+    uint2 codes[2];
+#if __CUDA_ARCH__ >= 800
+    uint4 lo, hi;
+#else
+    uint4 q[2][2][2];
 #endif
 };
 
-__device__ __forceinline__ void get(Operands& o, const uint4* tile, const uint4* q) {
-    o.codes = *tile;
+__device__ __forceinline__ void get(Operands& o, const uint2* tile, const uint4* q) {
+    o.codes[0] = tile[0], o.codes[1] = tile[32];
+#if __CUDA_ARCH__ >= 800
     o.lo = q[0], o.hi = q[1];
-#if __CUDA_ARCH__ < 800
-    const uint4* last = q + (ROWS_WORDS + 4) / 4;
-    o.lo_last = last[0], o.hi_last = last[1];
+#else
+    // Of either half of the columns: of the rows with the first sixteen of 32 and with the last.
+#pragma unroll
+    for (int n = 0; n < 8; n++) o.q[n >> 2][n >> 1 & 1][n & 1] = q[(n >> 2) * 8 + (n >> 1 & 1) * ((ROWS_WORDS + 4) / 4) + (n & 1)];
 #endif
 }
 
-// Adds the products of a tile, 16 rows, 128 columns. The codes are masked where they stand, so that those of bits 2, 4 and 6
+// Adds the products of a tile, 8 rows, 256 columns. The codes are masked where they stand, so that those of bits 2, 4 and 6
 // count 4-, 16- and 64-fold.
 __device__ __forceinline__ void add_tile(const Operands& o, int* sum) {
-    const u32 words[4] = {o.codes.x, o.codes.y, o.codes.z, o.codes.w}, mask = 0x03030303u;
+    const u32 mask = 0x03030303u;
 #if __CUDA_ARCH__ >= 800
-    // Of the eight columns of sums two are wanted: with the first sixteen columns of the row, and with the last. Each k has sums
-    // of its own, so that none waits for the one before.
+    // Eight rows by the first half of the columns, then the same eight by the second. Of the eight columns of sums four are
+    // wanted: for each half with the first sixteen columns of 32 of the row, and with the last. Each k has sums of its own, so that
+    // none waits for the one before.
     const u32 b[4][2] = {{o.lo.x, o.lo.y}, {o.lo.z, o.lo.w}, {o.hi.x, o.hi.y}, {o.hi.z, o.hi.w}};
 #pragma unroll
     for (int k = 0; k < 4; k++) {
-        const u32 a[4] = {words[k] & mask, words[k] & mask << 2, words[k] & mask << 4, words[k] & mask << 6};
+        const u32 first = k < 2 ? o.codes[0].x : o.codes[0].y, second = k < 2 ? o.codes[1].x : o.codes[1].y;
+        const u32 lower = mask << 4 * (k & 1), upper = lower << 2;
+        const u32 a[4] = {first & lower, second & lower, first & upper, second & upper};
         mma(sum + 4 * k, a, b[k][0], b[k][1]);
     }
 #else
-    const u32 b[4][2] = {{o.lo.x, o.lo_last.y}, {o.lo.z, o.lo_last.w}, {o.hi.x, o.hi_last.y}, {o.hi.z, o.hi_last.w}};
 #pragma unroll
-    for (int k = 0; k < 4; k++)
+    for (int half = 0; half < 2; half++) {
+        const uint4 a = o.q[half][0][0], b = o.q[half][0][1], c = o.q[half][1][0], d = o.q[half][1][1];
+        const u32 q[2][4] = {{a.x, c.y, a.z, c.w}, {b.x, d.y, b.z, d.w}};
 #pragma unroll
-        for (int s = 0; s < 4; s++) sum[s] = dot4_unsigned(words[k] & mask << 2 * s, b[k][s >> 1], sum[s]);
+        for (int k = 0; k < 2; k++)
+#pragma unroll
+            for (int s = 0; s < 4; s++)
+                sum[s] = dot4_unsigned((k ? o.codes[half].y : o.codes[half].x) & mask << 2 * s, q[k][s], sum[s]);
+    }
 #endif
 }
 
 // Adds a warp's sums to those of a row of tiles. The shifts undo the masks' factors without a remainder.
 __device__ __forceinline__ void add_sums(int* sum, int* acc) {
+    const int lane = threadIdx.x & 31;
 #if __CUDA_ARCH__ >= 800
+    // The first half's lie with lanes 0, 4, 8.. the second's with 1, 5, 9..
 #pragma unroll
-    for (int i = 0; i < 4; i++) sum[i] = sum[i] + sum[i + 4] + (sum[i + 8] + sum[i + 12]);
-    int lower = sum[0] + (sum[1] >> 4), upper = (sum[2] >> 2) + (sum[3] >> 6);
+    for (int i = 0; i < 8; i++) sum[i] = sum[i] + sum[i + 8];
+    int first = sum[0] + (sum[1] >> 2) + ((sum[4] >> 4) + (sum[5] >> 6));
+    int second = sum[2] + (sum[3] >> 2) + ((sum[6] >> 4) + (sum[7] >> 6));
+    if ((lane & 3) < 2) atomicAdd(acc + (lane >> 2), lane & 1 ? second : first);
 #else
-    int lower = sum[0] + (sum[2] >> 4), upper = (sum[1] >> 2) + (sum[3] >> 6);
-    lower += __shfl_xor_sync(0xffffffffu, lower, 1);
-    upper += __shfl_xor_sync(0xffffffffu, upper, 1);
-    lower += __shfl_xor_sync(0xffffffffu, lower, 2);
-    upper += __shfl_xor_sync(0xffffffffu, upper, 2);
+    int total = sum[0] + (sum[1] >> 2) + ((sum[2] >> 4) + (sum[3] >> 6));
+    total += __shfl_xor_sync(0xffffffffu, total, 1);
+    total += __shfl_xor_sync(0xffffffffu, total, 2);
+    if ((lane & 3) == 0) atomicAdd(acc + (lane >> 2), total);
 #endif
-    int lane = threadIdx.x & 31;
-    if ((lane & 3) == 0) {
-        atomicAdd(acc + (lane >> 2), lower);
-        atomicAdd(acc + (lane >> 2) + 8, upper);
-    }
 #pragma unroll
     for (int i = 0; i < SUMS; i++) sum[i] = 0;
 }
 
 // The products of the next `count` tiles of the ring's lane with the quantised rows, from place `from` on. The first is tile
-// `chunk` of `chunks` of a row of them, whose sums `acc` takes, 16, and behind them those of the next rows. `apart` is what the
+// `chunk` of `chunks` of a row of them, whose sums `acc` takes, 8, and behind them those of the next rows. `apart` is what the
 // rows' inputs are apart, three of them in turn of which the first row has number `row`, or 0.
-__device__ __forceinline__ void add_tiles(const uint4* ring, int from, int count, const uint4* q, int row, int chunk,
+OUT_OF_LINE void add_tiles(const uint2* ring, int from, int count, const uint4* q, int row, int chunk,
                                           int chunks, int apart, int* acc) {
     int sum[SUMS];
 #pragma unroll
@@ -79,18 +89,18 @@ __device__ __forceinline__ void add_tiles(const uint4* ring, int from, int count
     while (count > 0) {
         int some = min(count, chunks - chunk);
         count -= some;
-        const uint4* row_q = q + row * apart + chunk * 8;
+        const uint4* row_q = q + row * apart + chunk * 16;
         // One tile is read while another is added.
         Operands even, odd;
-        get(even, ring + from * 32, row_q);
+        get(even, ring + from * 64, row_q);
 #pragma unroll 1
         for (; some > 1; some -= 2) {
             from = from + 1 == RING ? 0 : from + 1;
-            get(odd, ring + from * 32, row_q + 8);
+            get(odd, ring + from * 64, row_q + 16);
             from = from + 1 == RING ? 0 : from + 1;
-            row_q += 16;
+            row_q += 32;
             add_tile(even, sum);
-            if (some > 2) get(even, ring + from * 32, row_q);
+            if (some > 2) get(even, ring + from * 64, row_q);
             add_tile(odd, sum);
         }
         if (some > 0) {
@@ -98,7 +108,7 @@ __device__ __forceinline__ void add_tiles(const uint4* ring, int from, int count
             add_tile(even, sum);
         }
         add_sums(sum, acc);
-        acc += 16;
+        acc += 8;
         chunk = 0;
         row = row == 2 ? 0 : row + 1;
     }
@@ -108,10 +118,10 @@ __device__ __forceinline__ void add_tiles(const uint4* ring, int from, int count
 // together.
 template <int P>
 __device__ __forceinline__ void multiply(const Decode& p, Tiles& a, Memory* memory, int units, int* acc) {
-    constexpr int chunks = Shape<P>::chunks;
+    constexpr int across = Shape<P>::chunks / 2;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, all = units * Shape<P>::tiles;
 #if __CUDA_ARCH__ >= 800
-    const uint4* q = (const uint4*)memory->q[lane >> 2 & 1] + 2 * (lane & 3);
+    const uint4* q = (const uint4*)memory->q[lane >> 2 & 1] + 8 * (lane >> 3 & 1) + 2 * (lane & 3);
 #else
     const uint4* q = (const uint4*)memory->q[0] + 2 * (lane & 3);
 #endif
@@ -120,9 +130,9 @@ __device__ __forceinline__ void multiply(const Decode& p, Tiles& a, Memory* memo
     do {
         // A warp's run of the batch.
         int batch = min(all - done, BATCH), start = batch * warp / WARPS, count = batch * (warp + 1) / WARPS - start;
-        int from = a.from + start, row = (done + start) / chunks;
-        add_tiles(memory->ring[0] + lane, from >= RING ? from - RING : from, count, q, row % 3, done + start - row * chunks,
-                  chunks, Shape<P>::inputs == 3 ? chunks * 8 : 0, acc + row * 16);
+        int from = a.from + start, row = (done + start) / across;
+        add_tiles((const uint2*)memory->ring[0] + lane, from >= RING ? from - RING : from, count, q, row % 3,
+                  done + start - row * across, across, Shape<P>::inputs == 3 ? across * 16 : 0, acc + row * 8);
         a.from = a.from + batch >= RING ? a.from + batch - RING : a.from + batch;
         use_up(a, batch);
         done += batch;

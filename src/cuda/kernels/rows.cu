@@ -18,7 +18,7 @@ template <int COUNT>
 __device__ __forceinline__ void quantise_out(const float* v, int n, float factor,
                                              const float* const* weight, const Quantised& to,
                                              Shared* s, u64* error, int op, int row, int error_row) {
-    int chunks = (n + 127) / 128;
+    int chunks = (n + 255) / 256 * 2;
     u32* q[COUNT];
     float step[COUNT];
 #pragma unroll

@@ -10,43 +10,47 @@ __device__ __forceinline__ void hear(Tiles& a, const Memory* memory) {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-// What the sender, a warp of which one thread sends, does in a phase. `owed` are the tiles of the last one.
-template <int P>
-__device__ __forceinline__ void serve(const Decode& p, const u8* base, int layer, Tiles& a, Memory* memory, int& owed) {
-    hear(a, memory);
-    use_up(a, owed);
-    if constexpr (P < DOWN)
-        send_for_floats<P + 1>(base + p.place[P + 1].floats, memory);
-    else if (P == DOWN && layer + 1 < p.layers)
-        send_for_floats<MIX>(base + p.layer_stride + p.place[MIX].floats, memory);
-    else if (P == DOWN && p.want)
-        send_for_floats<HEAD>(base + p.layer_stride + p.place[HEAD].floats, memory);
-    send_for(p, a, memory);
-    if (P == OUT) empty(p, layer, threadIdx.x - THREADS, 32);
-    owed = memory->run_count[P];
-    if (Shape<P>::run > BATCH)
-        do {
-            int batch = min(owed, BATCH);
-            hear(a, memory);
-            use_up(a, batch);
-            send_for(p, a, memory);
-            owed -= batch;
-        } while (owed > 0);
-}
-
+// What the sender does, a warp of which one thread sends. `owed` are the tiles of the phase before.
 __device__ __forceinline__ void serve_all(const Decode& p, Tiles& a, Memory* memory) {
     const u8* base = p.arena;
-    send_for_floats<MIX>(base + p.place[MIX].floats, memory);
+    send_for_floats(base + p.place[MIX].floats, Shape<MIX>::floats, memory);
     send_for(p, a, memory);
-    int layer = 0, owed = 0;
+    int layer = 0, phase = MIX, owed = 0;
 #pragma unroll 1
-    for (; layer < p.layers; layer++) {
-        serve<MIX>(p, base, layer, a, memory, owed);
-        serve<OUT>(p, base, layer, a, memory, owed);
-        serve<GATE>(p, base, layer, a, memory, owed);
-        serve<DOWN>(p, base, layer, a, memory, owed);
-        base += p.layer_stride;
+    while (true) {
+        hear(a, memory);
+        use_up(a, owed);
+        const u8* after = phase == DOWN ? base + p.layer_stride : base;
+        int next = phase != DOWN ? phase + 1 : layer + 1 < p.layers ? MIX : HEAD;
+        bool last = phase == HEAD || (next == HEAD && !p.want);
+        int bytes = next == MIX   ? Shape<MIX>::floats
+                    : next == OUT  ? Shape<OUT>::floats
+                    : next == DOWN ? Shape<DOWN>::floats
+                                   : Shape<GATE>::floats;
+        if (!last) send_for_floats(after + p.place[next].floats, bytes, memory);
+        send_for(p, a, memory);
+        if (phase == OUT) empty(p, layer, threadIdx.x - THREADS, 32);
+        owed = memory->run_count[phase];
+        bool batches = phase == MIX    ? Shape<MIX>::run > BATCH
+                       : phase == OUT  ? Shape<OUT>::run > BATCH
+                       : phase == GATE ? Shape<GATE>::run > BATCH
+                       : phase == DOWN ? Shape<DOWN>::run > BATCH
+                                       : Shape<HEAD>::run > BATCH;
+        if (batches) {
+#pragma unroll 1
+            do {
+                int batch = min(owed, BATCH);
+                hear(a, memory);
+                use_up(a, batch);
+                send_for(p, a, memory);
+                owed -= batch;
+            } while (owed > 0);
+        }
+        if (last) break;
+        layer += phase == DOWN;
+        base = after;
+        phase = next;
     }
-    if (p.want) serve<HEAD>(p, base, layer, a, memory, owed);
 }
+static_assert(Shape<HEAD>::floats == Shape<GATE>::floats, "floats of the same rows");
 #endif

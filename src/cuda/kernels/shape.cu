@@ -23,6 +23,14 @@
 // What no output is: a negative NaN. Arithmetic gives the positive one.
 #define EMPTY 0xffffffffu
 
+// The code should fit the cache of instructions: at 2.7B it was 150 KiB, and 6 more took a tenth of the speed. Where a thread has few
+// words of a row it does, and calls only cost time.
+#if HIDDEN > 1024
+#define OUT_OF_LINE __device__ __noinline__
+#else
+#define OUT_OF_LINE __device__ __forceinline__
+#endif
+
 // All threads that compute meet.
 __device__ __forceinline__ void meet() {
 #if __CUDA_ARCH__ >= 900
@@ -87,17 +95,17 @@ struct Shape {
     // Rows that are quantised for it, and norms: the layer's, if any, then one for each of these rows.
     static constexpr int inputs = P == MIX ? 3 : 1;
     static constexpr int norms = P == DOWN ? 1 : inputs + 1;
-    // Units of 16 rows of each matrix, tiles in one of them.
-    static constexpr int units = (rows + 15) / 16;
-    static constexpr int chunks = (columns + 127) / 128;
-    static constexpr int tiles = matrices * chunks;
+    // Units of 8 rows of each matrix, chunks of 128 columns, an even number of them, tiles in a unit.
+    static constexpr int units = (rows + 7) / 8;
+    static constexpr int chunks = (columns + 255) / 256 * 2;
+    static constexpr int tiles = matrices * chunks / 2;
     // Words of four columns; those that a thread has, some past the row's end.
     static constexpr int words = (columns + 3) / 4;
-    static constexpr int each = ((chunks + 1) / 2 * 64 + THREADS - 1) / THREADS;
+    static constexpr int each = (chunks * 32 + THREADS - 1) / THREADS;
     // Bytes of its floats.
     static constexpr int floats = (norms * UP4(columns) + 4) * 4;
     static constexpr int most_units = (units + BLOCKS - 1) / BLOCKS;
-    static constexpr int sums = most_units * matrices * 16;
+    static constexpr int sums = most_units * matrices * 8;
     // Tiles of a block's run at most.
     static constexpr int run = most_units * tiles;
 };
@@ -108,17 +116,16 @@ struct Shape {
 #define BATCH (7 * PIECE)
 // Words of four columns of the stream that a thread has.
 #define HELD Shape<GATE>::each
-// For each of 16 lanes its terms, eight a chunk of an even number of them, and 4 more against bank conflicts.
-#define SQUARES(chunks) (((chunks) + 1) / 2 * 16 + 4)
+// For each of 16 lanes its terms, eight a chunk, and 4 more against bank conflicts.
+#define SQUARES(chunks) ((chunks) * 8 + 4)
 
 #define ROWS_WORDS (MAX3(3 * Shape<MIX>::chunks, Shape<OUT>::chunks, Shape<DOWN>::chunks) * 32)
 
 struct Memory {
     uint4 ring[RING][32];
 #if __CUDA_ARCH__ >= 900
-    // A phase's norms and scales, sent for a phase ahead: of MIX, GATE and HEAD, and of OUT and DOWN in turn.
-    float even[MAX2(Shape<MIX>::floats, Shape<GATE>::floats) / 4];
-    float odd[MAX2(Shape<OUT>::floats, Shape<DOWN>::floats) / 4];
+    // A phase's norms and scales, sent for a phase ahead.
+    float floats[MAX2(MAX2(Shape<MIX>::floats, Shape<GATE>::floats), MAX2(Shape<OUT>::floats, Shape<DOWN>::floats)) / 4];
 #endif
     float squares[16 * SQUARES(MAX3(Shape<MIX>::chunks, Shape<OUT>::chunks, Shape<DOWN>::chunks))];
     // The quantised rows twice: where one has the first sixteen columns of 32, and elsewhere zeros, the other has the last
@@ -128,9 +135,10 @@ struct Memory {
     // before.
     int acc[2][MAX2(MAX3(Shape<MIX>::sums, Shape<GATE>::sums, Shape<HEAD>::sums), Shape<OUT>::sums) + 4];
     uint4 largest[3][WARPS / 4];
-    float factor;
-    // What completes when pieces of tiles have come, in turn; when the floats have, even and odd.
-    u64 arrived[PIECES], floats_arrived[2];
+    // Of a sum of squares, each lane's.
+    float lanes[16];
+    // What completes when pieces of tiles have come, in turn; when the floats have.
+    u64 arrived[PIECES], floats_arrived;
     // How often the threads that compute have told the sender that something is free.
     u32 frees;
     // The block's run of tiles in each phase, from the layer's start in bytes.

@@ -65,8 +65,7 @@ __device__ __forceinline__ void begin(const Decode& p, Tiles& a, Memory* memory)
 #if __CUDA_ARCH__ >= 900
         for (int n = 0; n < PIECES; n++)
             asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(shared_address(&memory->arrived[n])) : "memory");
-        for (int n = 0; n < 2; n++)
-            asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(shared_address(&memory->floats_arrived[n])) : "memory");
+        asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(shared_address(&memory->floats_arrived)) : "memory");
         asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif
         memory->frees = 0;
@@ -164,24 +163,23 @@ __device__ __forceinline__ void await_batch(const Tiles& a, const Memory* memory
 #endif
 }
 
-// Sends for a phase's floats, which begin at `from`.
-template <int P>
-__device__ __forceinline__ void send_for_floats(const u8* from, Memory* memory) {
 #if __CUDA_ARCH__ >= 900
+// Sends for a phase's floats, which begin at `from`.
+__device__ __forceinline__ void send_for_floats(const u8* from, int bytes, Memory* memory) {
     if (threadIdx.x != THREADS) return;
-    u32 arrived = shared_address(&memory->floats_arrived[P & 1]);
-    expect(arrived, Shape<P>::floats);
-    bulk_copy(P & 1 ? memory->odd : memory->even, from, Shape<P>::floats, arrived);
-#endif
+    u32 arrived = shared_address(&memory->floats_arrived);
+    expect(arrived, bytes);
+    bulk_copy(memory->floats, from, bytes, arrived);
 }
+#endif
 
 // The phase's floats, when they are there.
 template <int P>
 __device__ __forceinline__ const float* await_floats(const u8* from, const Memory* memory) {
 #if __CUDA_ARCH__ >= 900
-    // Each is used twice a layer.
-    await_arrival(&memory->floats_arrived[P & 1], P == GATE || P == DOWN);
-    return P & 1 ? memory->odd : memory->even;
+    // They come four times a layer.
+    await_arrival(&memory->floats_arrived, P & 1);
+    return memory->floats;
 #else
     return (const float*)from;
 #endif
