@@ -124,7 +124,7 @@ extern "C" __global__ void __launch_bounds__(256, 2) gemm_mma(Gemm p) {
 }
 
 // By dot products of four bytes, for small batches and for GPUs without the instruction above. A warp makes 16 outputs x
-// up to 8 tokens, a block 8 tiles of outputs.
+// up to 8 tokens, a block 128 outputs.
 extern "C" __global__ void __launch_bounds__(256) gemm_dot(Gemm p) {
     const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
     const int tile = blockIdx.x * 8 + (threadIdx.x >> 5), m = blockIdx.z, token0 = blockIdx.y * 8;
