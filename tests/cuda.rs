@@ -102,6 +102,106 @@ fn a_gpu_gives_the_cpus_bits() {
     }
 }
 
+/// Decode with a ring of weights that goes round many times a token, more units of rows than blocks, runs of several batches, and
+/// rows of which a thread holds several words.
+#[test]
+fn decode_gives_the_cpus_bits_whatever_its_blocks_and_ring() {
+    if device() == Device::Cpu {
+        return;
+    }
+    let shapes = [(1100, 1100, 3000, 4), (2100, 2300, 5003, 2), (500, 250, 1400, 5)];
+    for (hidden, width, inner, layers) in shapes {
+        let config = Config {
+            hidden_size: hidden,
+            state_size: width,
+            intermediate_size: inner,
+            vocab_size: 3001,
+            num_layers: layers,
+            lower_bounds: hidden == width,
+            ..synthetic::config()
+        };
+        let cpu = model(&config, Packing::I2, Device::Cpu);
+        let ids = tokens(&config, 23, 4);
+        let mut here = cpu.new_state();
+        let expected = feed(&cpu, &mut here, &ids, Want::All);
+        // As the GPU has them; then few blocks, rings with pieces of one tile, of several, and a rest.
+        for (blocks, ring) in [(usize::MAX, 512), (3, 8), (7, 61), (40, 16), (100, 23)] {
+            let gpu =
+                mmfree::cuda::with_limits(blocks, ring, || model(&config, Packing::I2, device()));
+            let mut there = gpu.new_state();
+            let mut got = Vec::new();
+            for &id in &ids[..11] {
+                got.extend(feed(&gpu, &mut there, &[id], Want::All));
+            }
+            got.extend(feed(&gpu, &mut there, &ids[11..], Want::All));
+            let what = format!("hidden {hidden}, {blocks} blocks, ring of {ring}");
+            let first = got.iter().zip(&expected).position(|(a, b)| a != b);
+            assert_eq!(first, None, "{what}: logits differ");
+            assert!(here == there && got.len() == expected.len(), "{what}");
+        }
+    }
+}
+
+/// In a process of its own, since all of a process lose the GPU together.
+#[test]
+fn a_lost_gpu_is_an_error_each_time() {
+    use cudarc::driver::{CudaContext, LaunchConfig};
+
+    let Device::Cuda(number) = device() else {
+        return;
+    };
+    const LOSE: &str = "MMFREE_TEST_LOSE_DEVICE";
+    if std::env::var_os(LOSE).is_none() {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "cuda::a_lost_gpu_is_an_error_each_time", "--nocapture"])
+            .env(LOSE, "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !text.contains("panicked"), "{text}");
+        return;
+    }
+    let config = synthetic::config();
+    let gpu = model(&config, Packing::I2, device());
+    let mut state = gpu.new_state();
+    feed(&gpu, &mut state, &[1, 2, 3], Want::Last);
+    let mut fork = state.clone();
+
+    let trap = ".version 6.0\n.target sm_50\n.address_size 64\n.visible .entry lose() { trap; }";
+    let context = CudaContext::new(number).unwrap();
+    let module = context.load_module(cudarc::nvrtc::Ptx::from_src(trap)).unwrap();
+    let function = module.load_function("lose").unwrap();
+    let stream = context.default_stream();
+    let one = LaunchConfig { grid_dim: (1, 1, 1), block_dim: (1, 1, 1), shared_mem_bytes: 0 };
+    // SAFETY: the kernel takes nothing and touches no memory.
+    unsafe { stream.launch_builder(&function).launch(one) }.unwrap();
+
+    let clear = |error: Error| {
+        assert!(matches!(error, Error::Device { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.starts_with(&format!("cuda:{number}: ")) && !text.contains('\n'), "{text}");
+        println!("{text}");
+    };
+    // What a state has there; then token by token and by passes, with a state from there and from here.
+    let folder = TempDir::new();
+    clear(fork.save(&folder.path("state")).unwrap_err());
+    assert!(fork.recurrence().iter().all(|v| v.is_nan()));
+    for ids in [vec![4; 1], vec![5; 40], vec![6; 2], vec![7; 300]] {
+        for state in [&mut state, &mut fork] {
+            let mut logits = Vec::new();
+            let logits = &mut logits;
+            let step = Step { state, tokens: &ids, want: Want::All, logits, states: None };
+            clear(gpu.forward(&mut [step]).unwrap_err());
+            state.reset();
+        }
+    }
+    let bytes = synthetic::model(&config, Packing::I2, 1);
+    let options = Options { device: device(), ..Options::default() };
+    clear(Model::new(ModelFile::from_bytes("synthetic", &bytes).unwrap(), &options).err().unwrap());
+    clear(mmfree::cuda::copy_bandwidth(number, 1 << 20, 1).unwrap_err());
+    drop((state, fork, gpu));
+}
+
 #[test]
 fn a_state_goes_from_device_to_device() {
     if device() == Device::Cpu {

@@ -1,5 +1,7 @@
 //! One token of one sequence, in one launch: see `kernels/shape.cu`.
 
+use std::cell::Cell;
+
 use cudarc::driver::{CudaFunction, CudaSlice, DeviceRepr, PinnedHostSlice};
 
 use super::Gpu;
@@ -22,9 +24,24 @@ const MOST_RING: usize = 512;
 /// Exchanges between blocks, as in the kernel.
 const SETS: usize = 4;
 
-/// Words of a thread at most, of the residual stream and of the MLP's inner row: they lie in registers.
+/// Words of a thread at most, of the residual stream and of the MLP's inner row: a thread holds its part of a phase's row and of
+/// the norms in registers, of the stream throughout.
 const MOST_HELD: usize = 6;
 const MOST_INNER: usize = 16;
+
+thread_local! {
+    static LIMITS: Cell<[usize; 2]> = const { Cell::new([usize::MAX, MOST_RING]) };
+}
+
+/// Runs `f`; the models that it makes decode with at most so many blocks, and tiles of weights on their way to each: what small
+/// models meet on small GPUs only, and large ones everywhere, for tests.
+#[doc(hidden)]
+pub fn with_limits<T>(blocks: usize, ring: usize, f: impl FnOnce() -> T) -> T {
+    let before = LIMITS.replace([blocks.max(1), ring.clamp(LEAST_RING, MOST_RING)]);
+    let out = f();
+    LIMITS.set(before);
+    out
+}
 
 /// Numbers that the kernel is compiled with, for checks without a model: 2.7B on an H100, a ragged one on 8 multiprocessors.
 pub(super) const SAMPLES: [[(&str, usize); 7]; 2] = [
@@ -34,7 +51,7 @@ pub(super) const SAMPLES: [[(&str, usize); 7]; 2] = [
         ("INNER", 6912),
         ("VOCAB", 32000),
         ("BLOCKS", 132),
-        ("RING", 220),
+        ("RING", 282),
         ("MEMORY", 227 << 10),
     ],
     [
@@ -132,7 +149,8 @@ impl Decoder {
         // Each block has something to do in a layer: the others wait for it, so that none falls behind by more than that.
         let parts = [&layout.ifg, &layout.o_proj, &layout.gate, &layout.down];
         let units = parts.iter().map(|part| part.tiles).max().unwrap_or(1);
-        let blocks = gpu.info.multiprocessors.min(units);
+        let [most_blocks, most_ring] = LIMITS.get();
+        let blocks = gpu.info.multiprocessors.min(units).min(most_blocks);
         let sends = gpu.info.capability >= 90;
         let rest = shared_without_ring(layout, blocks, sends);
         // What the system reserves comes on top.
@@ -140,7 +158,7 @@ impl Decoder {
         if ring < LEAST_RING {
             return Ok(None);
         }
-        let ring = ring.min(MOST_RING);
+        let ring = ring.min(most_ring);
         let shared = rest + ring * TILE;
         let source = Source::decode(&[
             ("HIDDEN", hidden),

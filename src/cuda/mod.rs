@@ -22,6 +22,8 @@ mod workspace;
 
 pub use bandwidth::copy_bandwidth;
 pub use compile::compile_for;
+#[doc(hidden)]
+pub use decode::with_limits;
 pub use driver::{DeviceInfo, check, devices};
 
 pub(crate) use driver::Gpu;

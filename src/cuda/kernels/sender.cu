@@ -29,7 +29,11 @@ __device__ __forceinline__ void serve_all(const Decode& p, Tiles& a, Memory* mem
                                    : Shape<GATE>::floats;
         if (!last) send_for_floats(after + p.place[next].floats, bytes, memory);
         send_for(p, a, memory);
-        if (phase == OUT) empty(p, layer, threadIdx.x - THREADS, 32);
+        if (phase == OUT) {
+            empty(p, layer, threadIdx.x - THREADS, 32);
+            // What all lanes have emptied is ordered before the copies that one of them sends for next.
+            __syncwarp();
+        }
         owed = memory->run_count[phase];
         bool batches = phase == MIX    ? Shape<MIX>::run > BATCH
                        : phase == OUT  ? Shape<OUT>::run > BATCH
