@@ -29,6 +29,7 @@ const DECODE: &str = concat!(
     include_str!("kernels/sender.cu"),
     include_str!("kernels/norm.cu"),
     include_str!("kernels/product.cu"),
+    include_str!("kernels/helper.cu"),
     include_str!("kernels/decode.cu"),
 );
 

@@ -11,9 +11,9 @@ use super::upload::{DeviceWeights, Layout, Part, padded};
 use crate::error::Result;
 use crate::format::Config;
 
-/// Threads of a block that compute, as in the kernel, and those that send for weights, from compute capability 9.0.
+/// Threads of a block that compute, as in the kernel, and those that send for weights or help, from compute capability 9.0.
 const THREADS: usize = 256;
-const SENDER: usize = 32;
+const OTHERS: usize = 32 * 4;
 const WARPS: usize = THREADS / 32;
 
 /// Bytes of a tile of weights; a block keeps at least and at most so many coming.
@@ -170,7 +170,7 @@ impl Decoder {
             ("MEMORY", shared),
         ]);
         let function = gpu.function_from(&source, "decode", shared)?;
-        let threads = if sends { THREADS + SENDER } else { THREADS };
+        let threads = if sends { THREADS + OTHERS } else { THREADS };
         let fit = function
             .occupancy_max_active_blocks_per_multiprocessor(threads as u32, shared, None)
             .map_err(gpu.failed("cannot set up a kernel"))?;

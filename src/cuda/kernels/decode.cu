@@ -34,7 +34,7 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
         await_some<P>(from);
         await_rows<P, P == OUT ? 2 : 1>(from, v, exchange + H_AT, h);
     } else {
-        meet();
+        meet<ALONE>();
     }
 
     // Weights are sent for when nobody waits for a row, and floats.
@@ -54,11 +54,7 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
     if (P == OUT) empty(p, layer, thread, THREADS);
 #endif
 
-    if constexpr (P == OUT) {
-#pragma unroll
-        for (int k = 0; k < S::each; k++)
-            over[k] = make_float4(1.0f + exp_(-h[k].x), 1.0f + exp_(-h[k].y), 1.0f + exp_(-h[k].z), 1.0f + exp_(-h[k].w));
-    } else if constexpr (P != DOWN) {
+    if constexpr (P != OUT && P != DOWN) {
         if (P == GATE || layer > 0) {
 #pragma unroll
             for (int k = 0; k < S::each; k++)
@@ -67,9 +63,17 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
 #pragma unroll
         for (int k = 0; k < S::each; k++) v[k] = x[k];
     }
+    // Whether the row, or its norm, is not finite.
+    bool bad_row = false, bad = false;
     constexpr int own = S::norms - S::inputs;
     if (own > 0) {
-        float factor = row_rms<P>(p, v, p.eps, memory, P == MIX ? op - 1 : op, 0, 0);
+        float factor = row_rms<P>(p, v, p.eps, memory, bad_row, [&] {
+            if constexpr (P == OUT) {
+#pragma unroll
+                for (int k = 0; k < S::each; k++)
+                    over[k] = make_float4(1.0f + exp_(-h[k].x), 1.0f + exp_(-h[k].y), 1.0f + exp_(-h[k].z), 1.0f + exp_(-h[k].w));
+            }
+        });
 #pragma unroll
         for (int k = 0; k < S::each; k++) {
             v[k] = times(v[k], factor, norms[0][k]);
@@ -79,19 +83,25 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
             }
         }
     }
-    float factor = row_rms<P>(p, v, LINEAR_EPS, memory, op, &a, min(units * S::tiles, BATCH));
+    float factor = row_rms<P>(p, v, LINEAR_EPS, memory, bad, [] {
+#if __CUDA_ARCH__ < 900
+        await_batch();
+#endif
+    });
     float4 t[S::inputs][S::each];
 #pragma unroll
     for (int m = 0; m < S::inputs; m++)
 #pragma unroll
         for (int k = 0; k < S::each; k++) t[m][k] = times(v[k], factor, norms[own + m][k]);
-    float step[S::inputs];
-    quantise<P>(p, t, memory, step, acc + S::sums, op);
-    multiply<P>(p, a, memory, units, acc);
+    float scale[S::inputs];
+    quantise<P>(p, t, memory, scale, acc + S::sums, bad);
+    multiply<P>(p, a, memory, units, acc, [&] {
+#pragma unroll
+        for (int m = 0; m < S::inputs; m++) size[m] = 1.0f / scale[m] * size[m];
+        if (blockIdx.x == 0 && thread == 0 && (bad || bad_row)) fail(p, P == MIX && bad_row ? op - 1 : op);
+    });
 
     // The matrices' outputs, and what is made of them at once.
-#pragma unroll
-    for (int m = 0; m < S::inputs; m++) size[m] = step[m] * size[m];
     const int* total = acc + S::sums;
     for (int j = thread; j < units * 8; j += THREADS) {
         int c = first * 8 + j;
@@ -127,7 +137,10 @@ extern "C" __global__ void __launch_bounds__(ALL_THREADS, 1) decode(const Decode
     begin(p, a, memory);
 #if __CUDA_ARCH__ >= 900
     if (threadIdx.x >= THREADS) {
-        serve_all(p, a, memory);
+        if (threadIdx.x < THREADS + 32)
+            serve_all(p, a, memory);
+        else
+            help_all(p, memory);
         return;
     }
 #else

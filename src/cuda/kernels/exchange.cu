@@ -46,6 +46,9 @@ __device__ __forceinline__ void fail(const Decode& p, int op) {
     *(volatile u32*)p.failed = 1;
 }
 
+// Waits for most of 32 outputs from all over a row: when they are there, the rest will be by the time that the row is asked for.
+#define MOST_ARE_THERE 24
+
 // Waits for outputs from all over a row, one warp for all: were all threads to ask for the whole row again and again, they would
 // keep the L2 cache from everything else. Ends with all threads together.
 template <int P>
@@ -56,9 +59,9 @@ __device__ __forceinline__ void await_some(const float* row) {
         float v;
         do {
             asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(v) : "l"(at) : "memory");
-        } while (__any_sync(0xffffffffu, !is_there(v)));
+        } while (__popc(__ballot_sync(0xffffffffu, is_there(v))) < MOST_ARE_THERE);
     }
-    meet();
+    meet<ALONE>();
 }
 
 // Asks for a row's words of this thread, zeros past its end. Gives EMPTY where something is not there yet.

@@ -16,21 +16,39 @@ __device__ __forceinline__ void get_terms(float4* terms, const float4* from) {
     for (int i = 0; i < 4; i++) terms[i] = from[i];
 }
 
-// Sums a lane's terms, one after the other, 16 times `runs`. One run is read while another is added.
-OUT_OF_LINE float add_squares(const float4* from, int runs) {
+// Sums a lane's terms, one after the other, 16 times `runs`. One run is read while another is added; what is read past the end is
+// not used.
+__device__ __forceinline__ float add_squares(const float4* from, int runs) {
     float sum = 0.0f;
     float4 even[4], odd[4];
     get_terms(even, from);
 #pragma unroll 1
-    for (; runs > 1; runs -= 2) {
+    for (; runs > 3; runs -= 4) {
         get_terms(odd, from + 4);
         sum = add_terms(sum, even);
-        if (runs > 2) get_terms(even, from + 8);
-        from += 8;
+        get_terms(even, from + 8);
+        sum = add_terms(sum, odd);
+        get_terms(odd, from + 12);
+        sum = add_terms(sum, even);
+        from += 16;
+        get_terms(even, from);
         sum = add_terms(sum, odd);
     }
-    if (runs > 0) sum = add_terms(sum, even);
+#pragma unroll 1
+    for (; runs > 0; runs--) {
+        from += 4;
+        get_terms(odd, from);
+        sum = add_terms(sum, even);
+#pragma unroll
+        for (int i = 0; i < 4; i++) even[i] = odd[i];
+    }
     return sum;
+}
+
+// Adds a row's squares, the terms of a lane `stride` apart: the sums of the 16 lanes. By one warp.
+__device__ __forceinline__ void add_row(Memory* memory, int stride) {
+    float sum = add_squares((const float4*)(memory->squares + (threadIdx.x & 15) * stride), stride / 16);
+    if ((threadIdx.x & 31) < 16) memory->lanes[threadIdx.x & 15] = sum;
 }
 
 // Whether a quotient of two such, and all on the way to it, is far from the ends of the exponents.
@@ -48,8 +66,8 @@ __device__ __forceinline__ float divide_plain(float a, float b) {
 }
 
 // What is out of the ordinary.
-OUT_OF_LINE float divide_slowly(float a, float b) { return a / b; }
-OUT_OF_LINE float factor_slowly(float sum, int n, float eps) { return rms_factor(sum, n, eps); }
+__device__ __noinline__ float divide_slowly(float a, float b) { return a / b; }
+__device__ __noinline__ float factor_slowly(float sum, int n, float eps) { return rms_factor(sum, n, eps); }
 
 // As `rms_factor`, without a branch on the way. 1 / N times `sum`, corrected once, is the quotient, N being an integer and far from
 // 2^24; the square root is NVRTC's own; its reciprocal, corrected twice, is right but for a significand of ones alone (P. Markstein).
@@ -67,10 +85,11 @@ __device__ __forceinline__ float factor_of(float sum, float eps) {
     r = __fmaf_rn(r, __fmaf_rn(-g, r, 1.0f), r);
     return __fmaf_rn(r, __fmaf_rn(-g, r, 1.0f), r);
 }
+
 // The factor of an RMS norm of the row `v`: a lane's terms stand side by side, so that the one warp that adds them, one after
-// the other, has little else to do. Zeros at a lane's end change no bit of a sum of squares.
-template <int P>
-__device__ __forceinline__ float row_rms(const Decode& p, const float4* v, float eps, Memory* memory, int op, const Tiles* a, int batch) {
+// the other, has little else to do. Zeros at a lane's end change no bit of a sum of squares. The other threads do `meanwhile`.
+template <int P, typename F>
+__device__ __forceinline__ float row_rms(const Decode& p, const float4* v, float eps, Memory* memory, bool& bad, F meanwhile) {
     constexpr int stride = SQUARES(Shape<P>::chunks);
 #pragma unroll
     for (int k = 0; k < Shape<P>::each; k++) {
@@ -82,19 +101,12 @@ __device__ __forceinline__ float row_rms(const Decode& p, const float4* v, float
         to[2 * stride] = v[k].z * v[k].z;
         to[3 * stride] = v[k].w * v[k].w;
     }
-    meet();
-    if (threadIdx.x < 32) {
-        float sum = add_squares((const float4*)(memory->squares + (threadIdx.x & 15) * stride), stride / 16);
-        if (threadIdx.x < 16) memory->lanes[threadIdx.x] = sum;
-    }
-    // The others have time to see to it that the batch is there. Before compute capability 9.0 each has copied some of it.
-#if __CUDA_ARCH__ >= 900
-    else if (a)
-        await_batch(*a, memory, batch);
-#else
-    if (a) await_batch(*a, memory, batch);
+    meet<SQUARED>();
+#if __CUDA_ARCH__ < 900
+    if (threadIdx.x < 32) add_row(memory, stride);
 #endif
-    meet();
+    meanwhile();
+    meet<ADDED>();
     // Lanes 8, 4, 2 and 1 apart, by each thread for itself.
     const float4* lanes = (const float4*)memory->lanes;
     float4 a0 = lanes[0], a1 = lanes[1], a2 = lanes[2], a3 = lanes[3];
@@ -102,7 +114,7 @@ __device__ __forceinline__ float row_rms(const Decode& p, const float4* v, float
     a1 = make_float4(a1.x + a3.x, a1.y + a3.y, a1.z + a3.z, a1.w + a3.w);
     a0 = make_float4(a0.x + a1.x, a0.y + a1.y, a0.z + a1.z, a0.w + a1.w);
     float sum = (a0.x + a0.z) + (a0.y + a0.w);
-    if (blockIdx.x == 0 && threadIdx.x == 0 && !finite(sum)) fail(p, op);
+    bad |= !finite(sum);
     return factor_of<Shape<P>::columns>(sum, eps);
 }
 
@@ -115,6 +127,21 @@ __device__ __forceinline__ float4 divide(float4 a, float4 b) {
     if (plain(a.x) && plain(a.y) && plain(a.z) && plain(a.w) && plain(b.x) && plain(b.y) && plain(b.z) && plain(b.w))
         return make_float4(divide_plain(a.x, b.x), divide_plain(a.y, b.y), divide_plain(a.z, b.z), divide_plain(a.w, b.w));
     return make_float4(divide_slowly(a.x, b.x), divide_slowly(a.y, b.y), divide_slowly(a.z, b.z), divide_slowly(a.w, b.w));
+}
+
+// 127 / v for each of some, at least 1e-5, without a branch in each.
+template <int N>
+__device__ __forceinline__ void divide_all(float* v) {
+    bool all = true;
+#pragma unroll
+    for (int n = 0; n < N; n++) all &= plain(v[n]);
+    if (all) {
+#pragma unroll
+        for (int n = 0; n < N; n++) v[n] = divide_plain(127.0f, v[n]);
+    } else {
+#pragma unroll
+        for (int n = 0; n < N; n++) v[n] = divide_slowly(127.0f, v[n]);
+    }
 }
 
 // A thread's word `k` of norm `m`; zeros past its end.
@@ -134,11 +161,11 @@ __device__ __forceinline__ u32 quantised(float v) {
     return (bits ^ sign) - sign;
 }
 
-// Quantises normed rows, `t[m]` for each of the phase's inputs. `step`, and the rows' sums, which are added to `total`, are what
-// the integers need to become floats again. Ends with all threads together.
+// Quantises normed rows, `t[m]` for each of the phase's inputs. `scale`, and the rows' sums, which are added to `total`, are what
+// the integers need to become floats again. The threads have yet to meet.
 template <int P>
-__device__ __forceinline__ void quantise(const Decode& p, const float4 (*t)[Shape<P>::each], Memory* memory, float* step, int* total,
-                                         int op) {
+__device__ __forceinline__ void quantise(const Decode& p, const float4 (*t)[Shape<P>::each], Memory* memory, float* scale, int* total,
+                                         bool& bad) {
     constexpr int inputs = Shape<P>::inputs, each = Shape<P>::each;
     const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
     u32 largest[inputs];
@@ -156,9 +183,7 @@ __device__ __forceinline__ void quantise(const Decode& p, const float4 (*t)[Shap
 #pragma unroll
         for (int m = 0; m < inputs; m++) ((u32*)memory->largest[m])[warp] = largest[m];
     }
-    meet();
-    float scale[inputs];
-    bool bad = false;
+    meet<ALONE>();
 #pragma unroll
     for (int m = 0; m < inputs; m++) {
         u32 bits = 0;
@@ -171,12 +196,7 @@ __device__ __forceinline__ void quantise(const Decode& p, const float4 (*t)[Shap
         bad |= !finite(most);
         scale[m] = most > 1e-5f ? most : 1e-5f;
     }
-    if (blockIdx.x == 0 && threadIdx.x == 0 && bad) fail(p, op);
-    float4 d = make_float4(scale[0], inputs > 1 ? scale[1 % inputs] : 1.0f, inputs > 2 ? scale[2 % inputs] : 1.0f, 1.0f);
-    d = divide(make_float4(127.0f, 127.0f, 127.0f, 127.0f), d);
-    scale[0] = d.x;
-    if (inputs > 1) scale[1 % inputs] = d.y;
-    if (inputs > 2) scale[2 % inputs] = d.z;
+    divide_all<inputs>(scale);
     int sum[inputs];
 #pragma unroll
     for (int m = 0; m < inputs; m++) sum[m] = 0;
@@ -198,8 +218,4 @@ __device__ __forceinline__ void quantise(const Decode& p, const float4 (*t)[Shap
         sum[m] = warp_sum(sum[m]);
         if (lane == 0) atomicAdd(total + m, sum[m]);
     }
-    meet();
-    // Off the way of the others: it is needed last.
-#pragma unroll
-    for (int m = 0; m < inputs; m++) step[m] = 1.0f / scale[m];
 }

@@ -14,10 +14,13 @@
 
 #define THREADS 256
 #define WARPS (THREADS / 32)
-// One more warp, where it is useful, sends for weights.
+// Four more warps, where one can send for weights: the sender, and those that help to compute (helper.cu). A multiprocessor has four
+// schedulers; threads have no fewer registers for these warps than for the sender alone.
 #if __CUDA_ARCH__ >= 900
-#define ALL_THREADS (THREADS + 32)
+#define HELPERS 3
+#define ALL_THREADS (THREADS + 32 + 32 * HELPERS)
 #else
+#define HELPERS 0
 #define ALL_THREADS THREADS
 #endif
 // What no output is: a negative NaN. Arithmetic gives the positive one.
@@ -31,12 +34,28 @@
 #define OUT_OF_LINE __device__ __forceinline__
 #endif
 
-// All threads that compute meet.
+// Barriers: of the threads that compute; when a row's squares are there for the helper that adds them, and its sums; when a row and
+// its weights are there for all that multiply, and the products.
+enum { ALONE = 1, SQUARED, ADDED, READY, DONE };
+template <int B>
+struct Barrier {
+    static constexpr int threads = THREADS + (B == ALONE ? 0 : B == SQUARED || B == ADDED ? 32 : 32 * HELPERS);
+};
+
+template <int B>
 __device__ __forceinline__ void meet() {
 #if __CUDA_ARCH__ >= 900
-    asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory");
+    asm volatile("bar.sync %0, %1;" ::"n"(B), "n"(Barrier<B>::threads) : "memory");
 #else
     __syncthreads();
+#endif
+}
+
+// Meets without waiting for the others.
+template <int B>
+__device__ __forceinline__ void pass_by() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("bar.arrive %0, %1;" ::"n"(B), "n"(Barrier<B>::threads) : "memory");
 #endif
 }
 
@@ -99,6 +118,8 @@ struct Shape {
     static constexpr int units = (rows + 7) / 8;
     static constexpr int chunks = (columns + 255) / 256 * 2;
     static constexpr int tiles = matrices * chunks / 2;
+    // What the rows of its inputs are apart, if there are several, in 16 bytes.
+    static constexpr int apart = inputs == 3 ? chunks * 8 : 0;
     // Words of four columns; those that a thread has, some past the row's end.
     static constexpr int words = (columns + 3) / 4;
     static constexpr int each = (chunks * 32 + THREADS - 1) / THREADS;

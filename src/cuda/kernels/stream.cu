@@ -154,14 +154,20 @@ __device__ __forceinline__ void tell(Tiles& a, Memory* memory) {
 #endif
 }
 
-// The next batch, of that many tiles, is there, once all threads have met.
-__device__ __forceinline__ void await_batch(const Tiles& a, const Memory* memory, int batch) {
 #if __CUDA_ARCH__ >= 900
-    for (u32 n = a.used; batch > 0; batch -= PIECE, n++) await_arrival(&memory->arrived[n % PIECES], n / PIECES & 1);
-#elif __CUDA_ARCH__ >= 800
+// Waits for a batch of that many tiles, `used` pieces having been used up.
+__device__ __forceinline__ void await_pieces(const Memory* memory, u32 used, int batch) {
+#pragma unroll 1
+    for (; batch > 0; batch -= PIECE, used++) await_arrival(&memory->arrived[used % PIECES], used / PIECES & 1);
+}
+#else
+// The next batch is there, once all threads have met.
+__device__ __forceinline__ void await_batch() {
+#if __CUDA_ARCH__ >= 800
     asm volatile("cp.async.wait_all;" ::: "memory");
 #endif
 }
+#endif
 
 #if __CUDA_ARCH__ >= 900
 // Sends for a phase's floats, which begin at `from`.
