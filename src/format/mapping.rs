@@ -131,7 +131,8 @@ pub enum Advice {
     Random,
     /// All of it, soon: reading begins at once, beside the program.
     WillNeed,
-    /// In pages as large as the CPU has, where the file system can: fewer of them have to be mapped.
+    /// In pages of 2 MB, where the file system can: fewer of them have to be mapped. Where the system's large pages are
+    /// larger, as with its small ones of 16 KB, as [`Normal`](Self::Normal).
     HugePages,
 }
 
@@ -143,9 +144,21 @@ impl Advice {
             Advice::Sequential => Some(memmap2::Advice::Sequential),
             Advice::Random => Some(memmap2::Advice::Random),
             Advice::WillNeed => Some(memmap2::Advice::WillNeed),
-            Advice::HugePages => Some(memmap2::Advice::HugePage),
+            // The kernel then reads a whole large page at once, which may be more than the process's control group has room
+            // for: with small pages of 16 KB large ones have 32 MB, with 64 KB half a gigabyte.
+            Advice::HugePages => (large_page() <= LARGE_PAGE).then_some(memmap2::Advice::HugePage),
         }
     }
+}
+
+/// The large pages that are asked for: 2 MB, those of x86-64 and of aarch64 with small pages of 4 KB.
+pub(super) const LARGE_PAGE: usize = 2 << 20;
+
+/// Bytes of this system's large pages; 0 where it has none.
+#[cfg(target_os = "linux")]
+fn large_page() -> usize {
+    let size = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size");
+    size.ok().and_then(|size| size.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Whether a file of `len` bytes can be mapped in this process: one of 32 bits has 2 GiB less one byte for it at most.

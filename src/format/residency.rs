@@ -11,9 +11,6 @@ use super::reader::Bytes;
 use super::{Advice, ModelFile, mapping};
 use crate::error::{Error, IoReason, Result};
 
-/// Large pages that reach into a matrix from the one before are given back with it: no larger ones are in use.
-const LARGE_PAGE: usize = 2 << 20;
-
 /// Which packed matrices are not kept in memory.
 #[derive(Default)]
 pub(super) struct Streaming {
@@ -75,7 +72,8 @@ impl ModelFile {
         }
         let used = std::mem::replace(&mut *last, next);
         if !used.is_empty() {
-            let start = used.start.saturating_sub(LARGE_PAGE).max(from.min(used.start));
+            // Large pages that reach into the matrix from the one before: no larger ones are in use.
+            let start = used.start.saturating_sub(mapping::LARGE_PAGE).max(from.min(used.start));
             map.forget(start..used.end);
         }
     }
