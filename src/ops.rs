@@ -168,6 +168,14 @@ pub fn dequantise(sums: &[i32], factor: f32, out: &mut [f32]) {
     }
 }
 
+/// Integer sums that are the rest of others: `sums += rest`.
+#[inline(always)]
+pub fn add_sums(sums: &mut [i32], rest: &[i32]) {
+    for (sum, &rest) in sums.iter_mut().zip(rest) {
+        *sum += rest;
+    }
+}
+
 /// One step of the gated recurrence for a range of channels: with `f = sigmoid(forget)`, raised to
 /// `bound + (1 - bound) f` where there are bounds, and `i = swish(input) (1 - f)`: `h = f h_before + i`.
 #[inline(always)]

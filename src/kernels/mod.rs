@@ -15,6 +15,7 @@ pub mod measure;
 mod prefetch;
 pub(crate) mod sampling;
 pub mod scalar;
+pub mod share;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod t5;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -159,7 +160,8 @@ pub trait Kernel: Send + Sync {
     }
 
     /// Whether [`compute`](Self::compute) prepares the input itself, each part when it comes to it, where it is given none: faster
-    /// for a single row of activations, whose prepared input then never leaves the L1 cache.
+    /// for a single row of activations, whose prepared input then never leaves the L1 cache. Such a kernel computes any
+    /// [stretch](Job::stretch) of a job.
     fn prepares_as_it_goes(&self) -> bool {
         false
     }
@@ -167,7 +169,7 @@ pub trait Kernel: Send + Sync {
     /// Computes a job whose bounds have all been checked: see [`Job::run`], the only caller.
     ///
     /// `out[b * job.rows() + r]` becomes the sum of batch row `b` and row `r` of the job's strips,
-    /// padding rows included. What was in `out` is not read.
+    /// padding rows included; of a stretch, what its weights add to that. What was in `out` is not read.
     fn compute(&self, job: &Job<'_>, out: &mut [i32]);
 }
 
@@ -201,6 +203,7 @@ pub const ASIDE: usize = 4;
 pub struct Job<'a> {
     matrix: PackedMatrix<'a>,
     strips: Range<usize>,
+    stretch: Range<usize>,
     input: Input<'a>,
     next: &'a [u8],
     aside: [&'a [u8]; ASIDE],
@@ -216,7 +219,19 @@ impl<'a> Job<'a> {
         assert_eq!(input.cols, matrix.cols());
         assert_eq!(input.q.len(), input.batch * stride(input.cols));
         assert_eq!(input.sums.len(), input.batch);
-        Job { matrix, strips, input, next: &[], aside: [&[]; ASIDE] }
+        let stretch = 0..strips.len() * matrix.strip_lines();
+        Job { matrix, strips, stretch, input, next: &[], aside: [&[]; ASIDE] }
+    }
+
+    /// Only a part of the job's weights: the lines of 64 bytes of a range, in the order in which the kernel reads them.
+    /// A job's sums are those of stretches that it is cut into, added up. Where a cut falls between lines that a kernel
+    /// reads together, they belong to the stretch behind it.
+    ///
+    /// # Panics
+    /// If the job has fewer lines.
+    pub fn with_stretch(self, stretch: Range<usize>) -> Job<'a> {
+        assert!(stretch.start <= stretch.end && stretch.end <= self.lines(), "lines {stretch:?}");
+        Job { stretch, ..self }
     }
 
     /// The same job with what will be read after it, for kernels to ask for ahead of time: `next`, the weights of a job like
@@ -228,10 +243,11 @@ impl<'a> Job<'a> {
     /// Runs the job: `out[b * self.rows() + r]` becomes the sum of batch row `b` and row `r`.
     ///
     /// # Panics
-    /// If the kernel is for another packing, its input was not prepared, or `out` is not `batch *
-    /// rows` long.
+    /// If the kernel is for another packing, its input was not prepared, `out` is not `batch *
+    /// rows` long, or the job is a stretch and the kernel does not prepare as it goes.
     pub fn run(&self, kernel: &dyn Kernel, out: &mut [i32]) {
         assert_eq!(kernel.packing(), self.matrix.packing());
+        assert!(self.is_whole() || kernel.prepares_as_it_goes());
         let prepared = self.input.prepared.len();
         assert!(
             prepared == self.input.batch * kernel.prepared_len(self.input.cols)
@@ -251,20 +267,41 @@ impl<'a> Job<'a> {
         self.strips.clone()
     }
 
+    /// Lines of 64 bytes of weights, of all its strips.
+    pub fn lines(&self) -> usize {
+        self.strips.len() * self.matrix.strip_lines()
+    }
+
+    /// Which of them are meant: see [`with_stretch`](Self::with_stretch).
+    pub fn stretch(&self) -> Range<usize> {
+        self.stretch.clone()
+    }
+
+    /// Whether all of them are.
+    pub fn is_whole(&self) -> bool {
+        self.stretch == (0..self.lines())
+    }
+
     /// The weights that are read next: see [`with_next`](Self::with_next).
     pub fn next(&self) -> &'a [u8] {
         self.next
     }
 
-    /// Asks for a part of what is read next aside from the weights. Kernels that read weights from memory call it
-    /// for each strip or block, with its number in their order: a few lines at a time do not keep the weights from coming.
+    /// Asks for a share of what is read next aside from the weights. Kernels that read weights from memory call it
+    /// for each strip or block, with its number in their order and how many there are: a few lines at a time do not keep the
+    /// weights from coming.
     #[inline(always)]
-    pub fn fetch_aside(&self, number: usize) {
-        const LINES: usize = 16;
+    pub fn fetch_aside(&self, number: usize, of: usize) {
+        let lines = |part: &[u8]| part.len().div_ceil(prefetch::LINE);
+        let all: usize = self.aside.iter().map(|part| lines(part)).sum();
+        if all == 0 {
+            return;
+        }
+        let share = all.div_ceil(of).max(16);
         // Lines to pass over, then lines to ask for.
-        let (mut skip, mut left) = (number * LINES, LINES);
+        let (mut skip, mut left) = (number * share, share);
         for part in self.aside {
-            let lines = part.len().div_ceil(prefetch::LINE);
+            let lines = lines(part);
             let end = lines.min(skip + left);
             for line in skip..end {
                 prefetch::near(part, line * prefetch::LINE);
@@ -288,19 +325,11 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Strips of a matrix in each task of a pool of `threads`, `batch` rows of activations. For one row of activations there is a task for each thread, so that each reads long runs of weights;
-/// for a batch some more, so that a late one costs little, and at most 16 strips, so that the sums stay in the cache.
-pub fn strips_per_task(matrix: &PackedMatrix<'_>, threads: usize, batch: usize) -> usize {
+/// Strips of a matrix in each task of a pool of `threads`, for several rows of activations: some more tasks than threads, so
+/// that a late one costs little, and at most 16 strips, so that the sums stay in the cache. For one row see [`share`].
+pub fn strips_per_task(matrix: &PackedMatrix<'_>, threads: usize) -> usize {
     let block = matrix.packing().strips_per_block();
-    if batch > 1 {
-        return matrix.strips().div_ceil(threads * 4).min(16).next_multiple_of(block);
-    }
-    // Whole blocks, or parts of blocks where the threads would else be too unlike.
-    let share = matrix.strips().div_ceil(threads);
-    let parts = [block, block.div_ceil(2), block.div_ceil(4)];
-    let even = |strips: usize| strips - share <= share / 16;
-    let share = parts.map(|part| share.next_multiple_of(part));
-    share.into_iter().find(|&strips| even(strips)).unwrap_or(share[2])
+    matrix.strips().div_ceil(threads * 4).min(16).next_multiple_of(block)
 }
 
 /// Every kernel that this CPU can run, the scalar ones first, in each packing the fastest last.

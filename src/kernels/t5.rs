@@ -1,7 +1,7 @@
 //! What the `t5` kernels of every architecture share: where a strip's bytes are, and the dot
 //! kernels' order of activations.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use super::Job;
 use crate::packing::{PackedMatrix, STRIP, t5};
@@ -81,15 +81,29 @@ impl<'a> Strip<'a> {
 pub(super) struct Walk<'j, 'a> {
     job: &'j Job<'a>,
     layout: t5::Layout,
+    /// Where the job's stretch begins and ends.
+    start: Place,
+    end: Place,
+}
+
+/// A place in the order of the walk: before a group of a block of a panel. Blocks are counted from the job's first.
+#[derive(Clone, Copy)]
+struct Place {
+    panel: usize,
+    block: usize,
+    group: usize,
 }
 
 /// Some strips of a block in a panel.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Block<'a> {
     /// Strips that are meant.
     pub strips: usize,
     /// The first row that is meant, counted from the job's.
     pub row: usize,
+    /// Groups of the panel that are meant.
+    #[cfg(target_arch = "x86_64")]
+    pub groups: Range<usize>,
     /// Strips of the block.
     width: usize,
     /// The first strip that is meant, counted from the block's.
@@ -136,43 +150,137 @@ impl<'a> Block<'a> {
 }
 
 impl<'j, 'a> Walk<'j, 'a> {
+    #[inline]
     pub(super) fn new(job: &'j Job<'a>) -> Walk<'j, 'a> {
         let matrix = job.matrix();
-        Walk { job, layout: t5::Layout::new(matrix.rows(), matrix.cols()) }
+        let layout = t5::Layout::new(matrix.rows(), matrix.cols());
+        let (whole, start) =
+            (layout.groups.div_ceil(t5::PANEL), Place { panel: 0, block: 0, group: 0 });
+        let mut walk = Walk { job, layout, start, end: Place { panel: whole, ..start } };
+        if !job.is_whole() {
+            let Range { start, end } = job.stretch();
+            (walk.start, walk.end) = (walk.place(start), walk.place(end));
+        }
+        walk
     }
 
-    /// Panels.
-    pub(super) fn panels(&self) -> usize {
-        self.layout.groups.div_ceil(t5::PANEL)
+    /// The place that so many lines lie before, or the last one that fewer do.
+    fn place(&self, line: usize) -> Place {
+        let strips = self.job.strips().len();
+        // All panels but the last are as wide as the first.
+        let panel = line / (t5::PANEL * strips);
+        let mut rest = line - panel * t5::PANEL * strips;
+        let place = |block, group| Place { panel, block, group };
+        if panel * t5::PANEL >= self.layout.groups {
+            return place(0, 0);
+        }
+        let groups = self.layout.panel_groups(panel);
+        if rest >= groups * strips {
+            return Place { panel: panel + 1, block: 0, group: 0 };
+        }
+        let mut block = 0;
+        loop {
+            let (_, strips) = self.strips(block);
+            if rest < groups * strips {
+                return place(block, rest / strips);
+            }
+            rest -= groups * strips;
+            block += 1;
+        }
     }
 
-    /// The blocks of a panel that the job has strips of.
+    /// The strips of a block that are meant, the first counted from the block's.
     #[inline]
-    pub(super) fn blocks(&self, panel: usize) -> impl Iterator<Item = Block<'a>> {
+    fn strips(&self, block: usize) -> (usize, usize) {
+        let Range { start, end } = self.job.strips();
+        let block = start / t5::STRIPS_PER_BLOCK + block;
+        let from = block * t5::STRIPS_PER_BLOCK;
+        let first = start.max(from) - from;
+        (first, (end - from).min(self.layout.block_strips(block)) - first)
+    }
+
+    /// The panels that the job's stretch has a part of.
+    #[inline]
+    pub(super) fn panels(&self) -> Range<usize> {
+        self.start.panel..self.end.panel + usize::from(self.end.block > 0 || self.end.group > 0)
+    }
+
+    /// The blocks of a panel that the stretch has a part of: first and last, counted from the job's first.
+    #[inline]
+    fn blocks_in(&self, panel: usize) -> (usize, usize) {
+        let Range { start, end } = self.job.strips();
+        let first = if panel == self.start.panel { self.start.block } else { 0 };
+        let last = match panel == self.end.panel {
+            true => self.end.block - usize::from(self.end.group == 0),
+            false => (end - 1) / t5::STRIPS_PER_BLOCK - start / t5::STRIPS_PER_BLOCK,
+        };
+        (first, last)
+    }
+
+    /// The groups of a block of a panel that the stretch has.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    fn groups_of(&self, panel: usize, block: usize) -> Range<usize> {
+        let (start, end) = (self.start, self.end);
+        let from = if (panel, block) == (start.panel, start.block) { start.group } else { 0 };
+        let groups = self.layout.panel_groups(panel);
+        from..if (panel, block) == (end.panel, end.block) { end.group } else { groups }
+    }
+
+    /// The groups of a panel that the stretch has in any block.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(super) fn groups(&self, panel: usize) -> Range<usize> {
+        match self.blocks_in(panel) {
+            (first, last) if first == last => self.groups_of(panel, first),
+            _ => 0..self.layout.panel_groups(panel),
+        }
+    }
+
+    /// The blocks of a panel that the job has strips of, as far as its stretch goes; counted from the job's first.
+    #[inline]
+    pub(super) fn blocks(&self, panel: usize) -> RangeInclusive<usize> {
+        let (first, last) = self.blocks_in(panel);
+        first..=last
+    }
+
+    /// A block of a panel. Asks for a share of what the job reads aside.
+    #[inline(always)]
+    pub(super) fn block(&self, panel: usize, block: usize) -> Block<'a> {
         let Range { start, end } = self.job.strips();
         let bytes = self.job.matrix().bytes();
+        let first_block = start / t5::STRIPS_PER_BLOCK;
         let end_block = end.div_ceil(t5::STRIPS_PER_BLOCK);
-        // Behind the last panel stand the row constants, and from there on it is the next job's.
-        let panel_end = self.offset(panel, end_block);
-        let next = match panel + 1 < self.panels() {
-            true => &bytes[self.offset(panel + 1, start / t5::STRIPS_PER_BLOCK)..],
+        let panels = self.panels();
+        // Where the run of bytes ends: with the panel or the stretch. Behind the last panel stand the row constants, and
+        // from there on it is the next job's.
+        let run_end = match panel == self.end.panel {
+            true => {
+                let (block, group) = (first_block + self.end.block, self.end.group);
+                // Where no group is left, the block may be the one behind the last.
+                let group = if group == 0 { 0 } else { group * self.layout.block_strips(block) };
+                self.offset(panel, block) + group * STRIP
+            }
+            false => self.offset(panel, end_block),
+        };
+        let next = match panel + 1 < panels.end {
+            true => &bytes[self.offset(panel + 1, first_block)..],
             false => self.job.next(),
         };
-        let first_block = start / t5::STRIPS_PER_BLOCK;
-        (first_block..end_block).map(move |block| {
-            self.job.fetch_aside(panel * (end_block - first_block) + block - first_block);
-            let from = block * t5::STRIPS_PER_BLOCK;
-            let first = start.max(from) - from;
-            let width = self.layout.block_strips(block);
-            Block {
-                strips: (end - from).min(width) - first,
-                row: (from + first - start) * STRIP,
-                width,
-                first,
-                run: &bytes[self.offset(panel, block)..panel_end],
-                next,
-            }
-        })
+        let blocks = end_block - first_block;
+        let number = (panel - panels.start) * blocks + block;
+        self.job.fetch_aside(number.saturating_sub(self.start.block), blocks * panels.len());
+        let (first, strips) = self.strips(block);
+        Block {
+            strips,
+            row: ((first_block + block) * t5::STRIPS_PER_BLOCK + first - start) * STRIP,
+            #[cfg(target_arch = "x86_64")]
+            groups: self.groups_of(panel, block),
+            width: self.layout.block_strips(first_block + block),
+            first,
+            run: &bytes[self.offset(panel, first_block + block)..run_end],
+            next,
+        }
     }
 
     /// The constants of a block's rows that are meant, two bytes each.

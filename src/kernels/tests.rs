@@ -140,6 +140,45 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn stretches_add_up_to_the_whole(
+        rows in 1usize..=1200, cols in 1usize..=1100, seed in any::<u64>(),
+        from in any::<prop::sample::Index>(), len in any::<prop::sample::Index>(),
+        cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..=5),
+    ) {
+        let mut random = Bytes(seed);
+        let strips = rows.div_ceil(STRIP);
+        let from = from.index(strips);
+        let strips = from..from + 1 + len.index(strips - from);
+        let activations = Activations::random(1, cols, &mut random);
+        let Activations { q, sums: row_sums, .. } = &activations;
+        for kernel in all().iter().filter(|kernel| kernel.prepares_as_it_goes()) {
+            let kernel = kernel.as_ref();
+            let mut bytes = vec![0; kernel.packing().packed_len(rows, cols).unwrap()];
+            random.fill(&mut bytes);
+            let matrix = PackedMatrix::new(kernel.packing(), rows, cols, &bytes).unwrap();
+            let expected = sums(kernel, matrix, strips.clone(), &activations, false);
+            let input = Input { batch: 1, cols, q, sums: row_sums, prepared: &[] };
+            let job = Job::new(matrix, strips.clone(), input);
+            let mut ends: Vec<_> = cuts.iter().map(|cut| cut.index(job.lines() + 1)).collect();
+            ends.push(job.lines());
+            ends.sort_unstable();
+            let mut found = vec![0; job.rows()];
+            let mut start = 0;
+            for end in ends {
+                let mut part = vec![i32::MIN + 7; job.rows()];
+                job.clone().with_stretch(start..end).run(kernel, &mut part);
+                found.iter_mut().zip(&part).for_each(|(sum, part)| *sum += part);
+                start = end;
+            }
+            prop_assert_eq!(&found, &expected);
+        }
+    }
+}
+
 #[test]
 fn the_scalar_kernels_give_the_sums_of_the_trits() {
     let (rows, cols, batch) = (130, 333, 2);

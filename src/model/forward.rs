@@ -1,6 +1,7 @@
 //! The forward pass, over rows: every token of every sequence of a batch is a row, and each operation goes over all
 //! rows before the next. Shapes in comments: R rows, H hidden size, D state size, I intermediate size.
 
+use std::slice::from_ref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::linear::{self, Next, Product, Quantised};
@@ -204,7 +205,7 @@ impl Pass<'_> {
             rows,
             [(i, qi), (f, qf), (g, qg)],
             outs,
-            Next { linear: &layer.o_proj, aside },
+            Next { linears: from_ref(&layer.o_proj), aside },
         );
         if let Some(Conv::Separate(weights)) = &layer.conv {
             let (mut i, mut f) = (std::mem::take(&mut self.ws.i), std::mem::take(&mut self.ws.f));
@@ -241,7 +242,13 @@ impl Pass<'_> {
         drop(items);
         let aside = norms_aside(file, [&layer.mlp_norm, &layer.gate_proj.norm]);
         let factor = (&layer.o_proj, &mut self.ws.q[0]);
-        apply(model, rows, [factor], [&mut self.ws.y], Next { linear: &layer.gate_proj, aside });
+        apply(
+            model,
+            rows,
+            [factor],
+            [&mut self.ws.y],
+            Next { linears: from_ref(&layer.gate_proj), aside },
+        );
         Ok(())
     }
 
@@ -355,7 +362,13 @@ impl Pass<'_> {
         drop(items);
         let aside = norms_aside(file, [&layer.down_proj.norm]);
         let factor = (&layer.gate_proj, &mut self.ws.q[0]);
-        apply(model, rows, [factor], [&mut self.ws.gate], Next { linear: &layer.down_proj, aside });
+        apply(
+            model,
+            rows,
+            [factor],
+            [&mut self.ws.gate],
+            Next { linears: from_ref(&layer.down_proj), aside },
+        );
 
         self.ws.u.resize(rows * inner, 0.0);
         let down_norm = layer.down_proj.norm(file);
@@ -384,7 +397,7 @@ impl Pass<'_> {
             None => {
                 let head = &model.weights.lm_head;
                 let aside = norms_aside(file, [&model.weights.norm, &head.norm]);
-                Next { linear: head, aside }
+                Next { linears: from_ref(head), aside }
             }
         };
         let factor = (&layer.down_proj, &mut self.ws.q[0]);
@@ -451,7 +464,7 @@ impl Pass<'_> {
         // The next token begins with the first layer.
         let next = match model.weights.layers.first() {
             Some(layer) => first_of(file, layer),
-            None => Next { linear: head, aside: [&[]; ASIDE] },
+            None => Next { linears: from_ref(head), aside: [&[]; ASIDE] },
         };
         let factor = (head, &mut self.ws.q[0]);
         if let [segment] = &wanted[..]
@@ -490,7 +503,10 @@ fn bounds_of(model: &Model, n: usize) -> Option<&[f32]> {
 /// What a layer begins with.
 fn first_of<'a>(file: &'a ModelFile, layer: &'a Layer) -> Next<'a> {
     let [i, f, g] = &layer.ifg;
-    Next { linear: i, aside: norms_aside(file, [&layer.attn_norm, &i.norm, &f.norm, &g.norm]) }
+    Next {
+        linears: &layer.ifg,
+        aside: norms_aside(file, [&layer.attn_norm, &i.norm, &f.norm, &g.norm]),
+    }
 }
 
 /// The norms that are read behind a product.

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use super::one_row;
 use super::weights::Linear;
 use crate::format::ModelFile;
 use crate::kernels::{ASIDE, FloatOps, Input, Job, Kernel, stride, strips_per_task};
@@ -16,11 +17,11 @@ struct Line([u8; 64]);
 
 /// A growing byte buffer that starts at a multiple of 64.
 #[derive(Default)]
-struct AlignedBytes(Vec<Line>);
+pub(super) struct AlignedBytes(Vec<Line>);
 
 impl AlignedBytes {
     /// `len` bytes, a multiple of 64, of whatever was there before.
-    fn get(&mut self, len: usize) -> &mut [u8] {
+    pub fn get(&mut self, len: usize) -> &mut [u8] {
         // Never shorter: growing again would mean clearing again.
         let lines = len.div_ceil(64).max(self.0.len());
         self.0.resize(lines, Line([0; 64]));
@@ -126,11 +127,11 @@ pub(super) struct Product<'a> {
     pub x: &'a mut Quantised,
 }
 
-/// What is read after a product, to be asked for ahead of time.
+/// What is read after some products, to be asked for ahead of time.
 #[derive(Clone, Copy)]
 pub(super) struct Next<'a> {
-    /// The matrix that is multiplied with next.
-    pub linear: &'a Linear,
+    /// The matrices that are multiplied with next.
+    pub linears: &'a [Linear],
     /// Anything else: what is done with the products reads it.
     pub aside: [&'a [u8]; ASIDE],
 }
@@ -145,70 +146,81 @@ pub(super) fn apply<const N: usize>(
     outs: [&mut [f32]; N],
     next: Next<'_>,
 ) {
-    thread_local! {
-        static SCRATCH: RefCell<Scratch> = RefCell::default();
-    }
     let spans = || products.iter().map(|p| p.linear.span());
     let first = spans().map(|span| span.start).min().unwrap_or(0);
     file.use_matrices(first..spans().map(|span| span.end).max().unwrap_or(0));
     let batch = products[0].x.batch;
     // A single row's tables are made by each thread for itself where that takes less time than fetching them from the
     // cache of another core.
-    let as_it_goes = |kernel: &dyn Kernel| batch == 1 && kernel.prepares_as_it_goes();
-    let for_itself = |kernel: &dyn Kernel| batch == 1 && kernel.prepares_fast();
+    let by_each = |kernel: &dyn Kernel| {
+        batch == 1 && (kernel.prepares_fast() || kernel.prepares_as_it_goes())
+    };
     // Where there are fewer rows than threads, the threads share them.
     let shares = pool.threads().div_ceil(batch * N);
     let mut rows: Vec<_> = products
         .iter_mut()
-        .filter(|p| !for_itself(p.kernel) && !as_it_goes(p.kernel))
+        .filter(|p| !by_each(p.kernel))
         .flat_map(|p| p.x.unprepared(p.kernel, shares).map(|row| (p.kernel, p.linear.cols, row)))
         .collect();
     pool.run_each(&mut rows, &|_, (kernel, cols, (q, out))| kernel.prepare(*cols, q, out));
     drop(rows);
-    let threads = pool.width();
-    let strips = |linear: &Linear| strips_per_task(&linear.matrix(file), threads, batch);
-    // Where the task of the same number will begin to read, once this product is made.
-    let start_of = |linear: &Linear, task: usize| {
-        let matrix = linear.matrix(file);
-        matrix.bytes_from((task * strips(linear)).min(matrix.strips() - 1))
-    };
-    let inputs = products.map(|Product { linear, kernel, x }| {
+    let factors = products.map(|Product { linear, kernel, x }| {
         let x = &*x;
-        let prepared = match for_itself(kernel) || as_it_goes(kernel) {
-            true => 0,
-            false => batch * kernel.prepared_len(x.cols),
-        };
-        (linear, kernel, x.input(prepared), x.steps.as_slice())
+        let prepared = if by_each(kernel) { 0 } else { batch * kernel.prepared_len(x.cols) };
+        Factor { linear, kernel, input: x.input(prepared), steps: &x.steps }
     });
+    match batch {
+        1 => one_row::apply(file, ops, pool, factors, outs, next),
+        _ => rows_of(file, ops, pool, factors, outs),
+    }
+}
+
+/// A matrix and its input.
+pub(super) struct Factor<'a> {
+    pub linear: &'a Linear,
+    pub kernel: &'a dyn Kernel,
+    pub input: Input<'a>,
+    pub steps: &'a [f32],
+}
+
+/// What a thread needs while it works at a task.
+#[derive(Default)]
+pub(super) struct Scratch {
+    /// The sums of the task's strips, before they become floats.
+    pub sums: Vec<i32>,
+    /// The kernel's prepared input, where each thread makes its own.
+    pub prepared: AlignedBytes,
+}
+
+thread_local! {
+    pub(super) static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// The products of several rows: each task takes some strips of a matrix.
+fn rows_of<const N: usize>(
+    file: &ModelFile,
+    ops: &dyn FloatOps,
+    pool: &Pool,
+    factors: [Factor<'_>; N],
+    outs: [&mut [f32]; N],
+) {
+    let batch = factors[0].input.batch;
+    let threads = pool.width();
+    let strips = |linear: &Linear| strips_per_task(&linear.matrix(file), threads);
     let mut m = 0;
     let outs = outs.map(|data| {
-        let linear = inputs[m].0;
+        let linear = factors[m].linear;
         m += 1;
         Matrix { data, width: linear.rows, chunk: strips(linear) * STRIP }
     });
     pool.run_matrices(outs, &|m, task, mut columns| {
-        let (linear, kernel, input, steps) = inputs[m];
+        let Factor { linear, kernel, input, steps } = &factors[m];
         let (matrix, strips) = (linear.matrix(file), strips(linear));
         let first = task * strips;
-        let last = (first + strips).min(matrix.strips());
-        let linear_next = inputs.get(m + 1).map_or(next.linear, |(linear, ..)| linear);
-        // The last product's tasks share the rest.
-        let tasks = matrix.strips().div_ceil(strips);
-        let aside = match m + 1 == N {
-            true => next.aside.map(|part| share(part, task, tasks)),
-            false => [&[][..]; ASIDE],
-        };
-        SCRATCH.with_borrow_mut(|Scratch { sums, prepared }| {
-            let mut input = Input { ..input };
-            if for_itself(kernel) {
-                let prepared = prepared.get(kernel.prepared_len(input.cols));
-                kernel.prepare(input.cols, input.q, prepared);
-                input.prepared = prepared;
-            }
-            let job = Job::new(matrix, first..last, input);
-            let job = job.with_next(start_of(linear_next, task), aside);
+        let job = Job::new(matrix, first..(first + strips).min(matrix.strips()), *input);
+        SCRATCH.with_borrow_mut(|Scratch { sums, .. }| {
             let sums = grown(sums, batch * job.rows());
-            job.run(kernel, sums);
+            job.run(*kernel, sums);
             for (b, sums) in sums.chunks_exact(job.rows()).enumerate() {
                 // A last strip's padding rows fall off the end.
                 ops.dequantise(sums, steps[b] * linear.scale, columns.row(b));
@@ -219,24 +231,9 @@ pub(super) fn apply<const N: usize>(
 
 /// The first `len` of a buffer's values, whatever they are; the buffer grows, but is never cut, since growing again would
 /// mean clearing again.
-fn grown(buffer: &mut Vec<i32>, len: usize) -> &mut [i32] {
+pub(super) fn grown(buffer: &mut Vec<i32>, len: usize) -> &mut [i32] {
     if buffer.len() < len {
         buffer.resize(len, 0);
     }
     &mut buffer[..len]
-}
-
-/// What a thread needs while it works at a task.
-#[derive(Default)]
-struct Scratch {
-    /// The sums of the task's strips, before they become floats.
-    sums: Vec<i32>,
-    /// The kernel's prepared input, where each thread makes its own.
-    prepared: AlignedBytes,
-}
-
-/// One of some shares that bytes are cut into.
-fn share(bytes: &[u8], which: usize, shares: usize) -> &[u8] {
-    let len = bytes.len().div_ceil(shares);
-    &bytes[(which * len).min(bytes.len())..((which + 1) * len).min(bytes.len())]
 }

@@ -3,6 +3,7 @@
 mod forward;
 mod linear;
 mod memory;
+mod one_row;
 mod state;
 pub(crate) mod weights;
 

@@ -176,6 +176,14 @@ impl<'a> PackedMatrix<'a> {
         &self.bytes[offset..]
     }
 
+    /// Cache lines of 64 bytes that a strip's trits take; row constants are not counted.
+    pub fn strip_lines(&self) -> usize {
+        match self.packing {
+            Packing::I2 => self.cols.div_ceil(i2::GROUP) * i2::GROUP_BYTES / 64,
+            Packing::T5 => self.cols.div_ceil(t5::GROUP) * STRIP / 64,
+        }
+    }
+
     /// Unpacks one row to `out`, `cols` values. A valid file gives -1, 0 and 1 only; an invalid code
     /// gives what every kernel makes of it where a trit can hold it (see each packing), so this is
     /// no validity check: use [`PackedMatrix::first_invalid`].

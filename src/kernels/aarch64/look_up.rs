@@ -155,11 +155,12 @@ pub(super) fn add<const REGISTERS: usize, const T: usize, Tables: Copy>(
     }
     let walk = Walk::new(job);
     // Panel by panel, so that its tables (3 or 6 KB) stay in the cache.
-    for panel in 0..walk.panels() {
+    for panel in walk.panels() {
         for b in 0..input.batch {
             let tables = &input.prepared[b * table_len + panel * t5::PANEL * T..];
             let tables: &[[u8; T]] = tables[..layout.panel_groups(panel) * T].as_chunks().0;
             for block in walk.blocks(panel) {
+                let block = walk.block(panel, block);
                 let mut sums: [Sums; t5::STRIPS_PER_BLOCK] =
                     [[vdupq_n_s16(0); STRIP / 8]; t5::STRIPS_PER_BLOCK];
                 for (i, tables) in tables.chunks(RUN).enumerate() {

@@ -45,7 +45,7 @@ fn compute(job: &Job<'_>, out: &mut [i32]) {
     let (rows, q_stride) = (job.rows(), stride(input.cols));
     let weights = job.matrix().bytes();
     for (s, strip) in job.strips().enumerate() {
-        job.fetch_aside(s);
+        job.fetch_aside(s, job.strips().len());
         // A code is the trit plus one, so the sum of all activations is taken off.
         for (out, sum) in out.chunks_exact_mut(rows).zip(input.sums) {
             out[s * STRIP..][..STRIP].fill(-sum);

@@ -116,13 +116,14 @@ fn add(job: &Job<'_>, out: &mut [i32]) {
         }
     }
     // Panel by panel, so that its tables stay in the cache.
-    for panel in 0..walk.panels() {
+    for panel in walk.panels() {
         let groups = layout.panel_groups(panel);
         for b in 0..input.batch {
             let tables = &input.prepared[b * table_len + panel * t5::PANEL * TABLES..];
             let tables = tables[..groups * TABLES].as_chunks().0;
             let out = &mut out[b * rows..][..rows];
             for block in walk.blocks(panel) {
+                let block = walk.block(panel, block);
                 add_block(&block, tables, &mut out[block.row..]);
             }
         }

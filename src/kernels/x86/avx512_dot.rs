@@ -73,7 +73,7 @@ fn i2_dot(job: &Job<'_>, out: &mut [i32]) {
     let q_stride = stride(input.cols);
     let q = |b: usize| input.q[b * q_stride..][..q_stride].as_chunks::<{ i2::GROUP }>().0;
     for (s, strip) in job.strips().enumerate() {
-        job.fetch_aside(s);
+        job.fetch_aside(s, job.strips().len());
         let ahead = &job.matrix().bytes()[strip * strip_bytes..];
         let groups = ahead[..strip_bytes].as_chunks().0;
         in_runs!(input.batch, 6, |b, T| {

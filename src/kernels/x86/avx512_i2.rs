@@ -107,7 +107,7 @@ fn compute(job: &Job<'_>, out: &mut [i32]) {
     let groups = input.cols.div_ceil(i2::GROUP);
     debug_assert!(groups * i2::GROUP <= stride(input.cols));
     for (s, strip) in job.strips().enumerate() {
-        job.fetch_aside(s);
+        job.fetch_aside(s, job.strips().len());
         let ahead = &job.matrix().bytes()[strip * groups * i2::GROUP_BYTES..];
         let bytes = ahead[..groups * i2::GROUP_BYTES].as_chunks().0;
         for b in 0..input.batch {

@@ -187,11 +187,16 @@ fn compute_with(job: &Job<'_>, mut room: Option<&mut Tables>, out: &mut [i32]) {
     let layout = t5::Layout::new(matrix.rows(), matrix.cols());
     let walk = Walk::new(job);
     let table_len = layout.groups * TABLE_BYTES;
+    // Sums are made by their first panel; a stretch may have no part of it.
+    let whole = job.is_whole();
+    if !whole {
+        out.fill(0);
+    }
     // Panel by panel, so that its tables (12.8 KB) stay in the L1 cache.
-    for panel in 0..walk.panels() {
+    for panel in walk.panels() {
         let groups = layout.panel_groups(panel);
-        // The first panel's sums are the first, the last panel's the last: with them go the row constants.
-        let (first, last) = (panel == 0, panel + 1 == walk.panels());
+        let first = whole && panel == 0;
+        let last = (panel + 1) * t5::PANEL >= layout.groups;
         for b in 0..input.batch {
             let tables = match &mut room {
                 None => {
@@ -200,17 +205,22 @@ fn compute_with(job: &Job<'_>, mut room: Option<&mut Tables>, out: &mut [i32]) {
                 }
                 Some(Tables(tables)) => {
                     let q = &input.q[b * stride(input.cols)..][..stride(input.cols)];
-                    let ahead =
-                        walk.blocks(panel).next().map_or((&[][..], 0), |b| b.ahead(0, AHEAD));
-                    let tables = &mut tables[..groups];
-                    let q = &q[panel * t5::PANEL * t5::GROUP..];
-                    prepare(q, tables.as_flattened_mut(), ahead);
-                    &*tables
+                    let here = walk.groups(panel);
+                    let block = walk.block(panel, *walk.blocks(panel).start());
+                    let ahead = block.ahead(here.start, AHEAD);
+                    let q = &q[(panel * t5::PANEL + here.start) * t5::GROUP..];
+                    prepare(q, tables[here].as_flattened_mut(), ahead);
+                    &tables[..groups]
                 }
             };
             let out = &mut out[b * rows..][..rows];
             for block in walk.blocks(panel) {
-                let constants = if last { walk.constants(&block) } else { &[] };
+                let block = walk.block(panel, block);
+                // With the last of a row's weights go the row constants.
+                let constants = match last && block.groups.end == groups {
+                    true => walk.constants(&block),
+                    false => &[],
+                };
                 for at in (0..constants.len()).step_by(prefetch::LINE) {
                     prefetch::near(constants, at);
                 }
@@ -253,7 +263,7 @@ fn add_strips<const N: usize>(
     assert!(tables.len() <= t5::PANEL);
     let ones = _mm512_set1_epi8(-1);
     let mut acc = [[_mm512_setzero_si512(); 2]; N];
-    for (g, table) in tables.iter().enumerate() {
+    for (g, table) in block.groups.clone().zip(&tables[block.groups.clone()]) {
         let quarters = table.as_chunks::<64>().0;
         let [low0, low1, high0, high1] = [0, 1, 2, 3].map(|i| load(&quarters[i]));
         let (ahead, at) = block.ahead(g, AHEAD);

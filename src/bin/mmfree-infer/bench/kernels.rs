@@ -9,6 +9,7 @@ use std::hint::black_box;
 use std::ops::Range;
 use std::time::Instant;
 
+use mmfree::kernels::share::{Load, Piece, Shares};
 use mmfree::kernels::{self, Input, Isa, Job, Kernel, measure, stride, strips_per_task};
 use mmfree::packing::{PackedMatrix, STRIP};
 use mmfree::threads::{Pool, default_threads};
@@ -277,9 +278,26 @@ impl Case<'_> {
 
     /// `copies` matrices of `rows` rows, each prepared for anew.
     fn run_from_memory(&self, activations: &mut Activations, rows: usize, copies: usize) {
-        let strips = rows.div_ceil(STRIP);
-        let each = strips_per_task(&self.matrix(rows, 0), self.pool.threads(), self.batch);
-        let mut out = vec![vec![0i32; self.batch * each * STRIP]; strips.div_ceil(each)];
+        let shares: Vec<Vec<Piece>> = match self.batch {
+            1 => {
+                let any_stretch = self.kernel.prepares_as_it_goes();
+                let loads = [Load { matrix: self.matrix(rows, 0), any_stretch }];
+                let shares = Shares::new(&loads, self.pool.threads());
+                (0..self.pool.threads()).map(|thread| shares.of(thread).collect()).collect()
+            }
+            _ => {
+                let strips = rows.div_ceil(STRIP);
+                let each = strips_per_task(&self.matrix(rows, 0), self.pool.threads());
+                let of = |first: usize| first..(first + each).min(strips);
+                let piece = |first| Piece { which: 0, strips: of(first), stretch: None };
+                (0..strips).step_by(each).map(|first| vec![piece(first)]).collect()
+            }
+        };
+        let sums = |pieces: &Vec<Piece>| {
+            let most = pieces.iter().map(|piece| piece.strips.len()).max();
+            vec![0i32; self.batch * most.unwrap_or(0) * STRIP]
+        };
+        let mut out: Vec<_> = shares.iter().map(sums).collect();
         for copy in 0..copies {
             if !self.as_it_goes() {
                 self.prepare(activations);
@@ -289,11 +307,15 @@ impl Case<'_> {
                 input.prepared = &[];
             }
             self.pool.run_each(&mut out, &|task, out| {
-                let strips = task * each..((task + 1) * each).min(strips);
-                // As in a model, where the next matrix is known.
-                let next = self.matrix(rows, (copy + 1) % copies).bytes_from(strips.start);
-                let job = Job::new(matrix, strips, input).with_next(next, [&[]; kernels::ASIDE]);
-                job.run(self.kernel, &mut out[..self.batch * job.rows()]);
+                for piece in &shares[task] {
+                    let strips = piece.strips.clone();
+                    // As in a model, where the next matrix is known.
+                    let next = self.matrix(rows, (copy + 1) % copies).bytes_from(strips.start);
+                    let job = Job::new(matrix, strips, input);
+                    let stretch = piece.stretch.clone().unwrap_or(job.stretch());
+                    let job = job.with_stretch(stretch).with_next(next, [&[]; kernels::ASIDE]);
+                    job.run(self.kernel, &mut out[..self.batch * job.rows()]);
+                }
             });
             black_box(&mut out);
         }
