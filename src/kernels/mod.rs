@@ -228,7 +228,7 @@ impl<'a> Job<'a> {
     /// reads together, they belong to the stretch behind it.
     ///
     /// # Panics
-    /// If the job has fewer lines.
+    /// If the job has fewer lines, or the range is not one.
     pub fn with_stretch(self, stretch: Range<usize>) -> Job<'a> {
         assert!(stretch.start <= stretch.end && stretch.end <= self.lines(), "lines {stretch:?}");
         Job { stretch, ..self }

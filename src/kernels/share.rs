@@ -2,7 +2,7 @@
 //!
 //! Every thread gets an equal part of all matrices of a run, one after another, so that it reads long runs of memory and
 //! prepares no more of the input than it has to: with three matrices and two threads, one and a half each. A cut through a
-//! matrix goes between rows where the kernel can do no other. Where it computes any [stretch](Job::with_stretch), the cut goes
+//! matrix goes between rows where the kernel can do no other. Where it computes any [stretch](super::Job::with_stretch), the cut goes
 //! through the weights in their order in memory, so that each thread has some columns of all rows; the sums of both
 //! are then added up. Of a matrix of many rows that would be many sums: it is cut between some of its rows first.
 
@@ -30,8 +30,8 @@ pub struct Piece {
     pub stretch: Option<Range<usize>>,
 }
 
-/// Where the share of a thread begins and that of the one before ends: in a matrix, at a strip, some lines of weights
-/// behind it.
+/// Where the share of a thread begins and that of the one before ends: in a matrix, so many lines behind the first of the
+/// part of rows that begins with a strip, in the order in which that part is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cut {
     which: usize,
@@ -52,8 +52,15 @@ impl<'r, 'a> Shares<'r, 'a> {
     /// Strips that are worth a part of rows of their own: runs of memory are then some 100 KB long.
     const PART: usize = 32;
 
+    /// Threads that share the rows of a part at most, about: the caller adds up so many sums of each row.
+    const TOGETHER: usize = 4;
+
     /// Shares a run out among so many threads.
+    ///
+    /// # Panics
+    /// If there are none.
     pub fn new(loads: &'r [Load<'a>], threads: usize) -> Shares<'r, 'a> {
+        assert!(threads > 0, "no threads");
         let lines = loads.iter().map(|load| lines(&load.matrix)).sum();
         Shares { loads, threads, lines }
     }
@@ -92,13 +99,13 @@ impl<'r, 'a> Shares<'r, 'a> {
         let Some(load) = self.loads.get(cut.which) else {
             return &[];
         };
-        // Of a part of the rows, about there: it is only asked for ahead of time.
+        // Where the matrix is in several parts it is read elsewhere: nothing but speed depends on it.
         let bytes = load.matrix.bytes_from(cut.strip);
         &bytes[(cut.line * 64).min(bytes.len())..]
     }
 
     fn cut(&self, thread: usize) -> Cut {
-        let mut line = self.lines * thread / self.threads;
+        let mut line = (self.lines as u64 * thread as u64 / self.threads as u64) as usize;
         let mut which = 0;
         while which < self.loads.len() && line >= lines(&self.loads[which].matrix) {
             line -= lines(&self.loads[which].matrix);
@@ -135,7 +142,9 @@ impl<'r, 'a> Shares<'r, 'a> {
 
     /// Parts of rows that a matrix comes in.
     fn parts(&self, which: usize) -> usize {
-        (self.loads[which].matrix.strips() / Self::PART).clamp(1, self.threads)
+        let strips = self.loads[which].matrix.strips();
+        let parts = (strips / Self::PART).max(self.threads.div_ceil(Self::TOGETHER));
+        parts.min(self.threads).clamp(1, strips)
     }
 
     /// The first strip of a part.

@@ -256,10 +256,9 @@ impl<'j, 'a> Walk<'j, 'a> {
         // from there on it is the next job's.
         let run_end = match panel == self.end.panel {
             true => {
-                let (block, group) = (first_block + self.end.block, self.end.group);
-                // Where no group is left, the block may be the one behind the last.
-                let group = if group == 0 { 0 } else { group * self.layout.block_strips(block) };
-                self.offset(panel, block) + group * STRIP
+                let block = first_block + self.end.block;
+                let groups = self.end.group * self.layout.block_strips(block);
+                self.offset(panel, block) + groups * STRIP
             }
             false => self.offset(panel, end_block),
         };
@@ -268,8 +267,10 @@ impl<'j, 'a> Walk<'j, 'a> {
             false => self.job.next(),
         };
         let blocks = end_block - first_block;
-        let number = (panel - panels.start) * blocks + block;
-        self.job.fetch_aside(number.saturating_sub(self.start.block), blocks * panels.len());
+        let number = |place: &Place| place.panel * blocks + place.block;
+        let first = number(&self.start);
+        let of = number(&self.end) + usize::from(self.end.group > 0) - first;
+        self.job.fetch_aside(panel * blocks + block - first, of.max(1));
         let (first, strips) = self.strips(block);
         Block {
             strips,

@@ -171,7 +171,7 @@ pub(super) fn apply<const N: usize>(
     });
     match batch {
         1 => one_row::apply(file, ops, pool, factors, outs, next),
-        _ => rows_of(file, ops, pool, factors, outs),
+        _ => rows_of(file, ops, pool, factors, outs, next),
     }
 }
 
@@ -203,6 +203,7 @@ fn rows_of<const N: usize>(
     pool: &Pool,
     factors: [Factor<'_>; N],
     outs: [&mut [f32]; N],
+    next: Next<'_>,
 ) {
     let batch = factors[0].input.batch;
     let threads = pool.width();
@@ -218,6 +219,19 @@ fn rows_of<const N: usize>(
         let (matrix, strips) = (linear.matrix(file), strips(linear));
         let first = task * strips;
         let job = Job::new(matrix, first..(first + strips).min(matrix.strips()), *input);
+        // Where the task of the same number will begin to read, once this product is made.
+        let following = factors.get(m + 1).map_or(next.linears.first(), |f| Some(f.linear));
+        let start = following.map_or(&[][..], |linear| {
+            let matrix = linear.matrix(file);
+            matrix.bytes_from((task * strips_per_task(&matrix, threads)).min(matrix.strips() - 1))
+        });
+        // The last product's tasks share the rest.
+        let tasks = matrix.strips().div_ceil(strips);
+        let aside = match m + 1 == N {
+            true => next.aside.map(|part| share(part, task, tasks)),
+            false => [&[][..]; ASIDE],
+        };
+        let job = job.with_next(start, aside);
         SCRATCH.with_borrow_mut(|Scratch { sums, .. }| {
             let sums = grown(sums, batch * job.rows());
             job.run(*kernel, sums);
@@ -236,4 +250,10 @@ pub(super) fn grown(buffer: &mut Vec<i32>, len: usize) -> &mut [i32] {
         buffer.resize(len, 0);
     }
     &mut buffer[..len]
+}
+
+/// One of some shares that bytes are cut into.
+fn share(bytes: &[u8], which: usize, shares: usize) -> &[u8] {
+    let len = bytes.len().div_ceil(shares);
+    &bytes[(which * len).min(bytes.len())..((which + 1) * len).min(bytes.len())]
 }

@@ -89,9 +89,9 @@ fn rows(piece: &Piece) -> usize {
     piece.strips.len() * STRIP
 }
 
-/// Cuts off the first `len` values, or as many as there are.
+/// Cuts off the first `len` values.
 fn cut<'a, T>(rest: &mut &'a mut [T], len: usize) -> &'a mut [T] {
-    let (front, back) = std::mem::take(rest).split_at_mut_checked(len).unwrap_or_default();
+    let (front, back) = std::mem::take(rest).split_at_mut(len);
     *rest = back;
     front
 }

@@ -1,6 +1,6 @@
 //! `mmfree-infer bench kernels`: each kernel at the shapes of the published models.
 //!
-//! From memory: matrices one behind the other through more memory than the caches hold, strips claimed by the threads as in a
+//! From memory: matrices one behind the other through more memory than the caches hold, shared among the threads as in a
 //! forward pass, beside plain read loops over the same bytes. From the cache: each thread over and over through the first
 //! rows of such a matrix. In both, what the kernel prepares of the activations counts for its own column only, and for the
 //! time from memory, where it is done for each matrix, as in a forward pass.
@@ -309,7 +309,7 @@ impl Case<'_> {
             self.pool.run_each(&mut out, &|task, out| {
                 for piece in &shares[task] {
                     let strips = piece.strips.clone();
-                    // As in a model, where the next matrix is known.
+                    // About as in a model, where the next matrix is known.
                     let next = self.matrix(rows, (copy + 1) % copies).bytes_from(strips.start);
                     let job = Job::new(matrix, strips, input);
                     let stretch = piece.stretch.clone().unwrap_or(job.stretch());
