@@ -209,6 +209,38 @@ fn matrices_of_several_packings_in_one_file_change_no_bit() {
     }
 }
 
+/// Matrices so large that a thread's share of one row's weights may be a stretch of them, the sums of which are added up.
+#[test]
+fn shares_of_large_matrices_change_no_bit() {
+    let config = Config {
+        hidden_size: 1030,
+        state_size: 1100,
+        intermediate_size: 2100,
+        vocab_size: 300,
+        num_layers: 1,
+        lower_bounds: false,
+        ..synthetic::config()
+    };
+    let ids = tokens(&config, 3, 5);
+    for packings in [&[Packing::T5][..], &[Packing::T5, Packing::T5, Packing::I2]] {
+        let bytes = synthetic::mixed_model(&config, packings, 7);
+        let step_by_step = |threads, isa| {
+            let file = ModelFile::from_bytes("large", &bytes).unwrap();
+            let options = Options { threads: Some(threads), isa, kernel: None, device: device() };
+            let model = Model::new(file, &options).unwrap();
+            let mut state = model.new_state();
+            let logits: Vec<f32> =
+                ids.chunks(1).flat_map(|id| feed(&model, &mut state, id)).collect();
+            (bits(&logits), state)
+        };
+        let expected = step_by_step(1, Some(Isa::Scalar));
+        for threads in [1, 2, 3, 7, 64] {
+            let got = step_by_step(threads, None);
+            assert!(got == expected, "{packings:?}, {threads} threads");
+        }
+    }
+}
+
 /// The same on x86-64 and aarch64: this hash was made on x86-64.
 #[test]
 fn logits_have_these_bits_on_every_machine() {
