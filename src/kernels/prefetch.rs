@@ -8,28 +8,139 @@ pub(super) const LINE: usize = 64;
 /// check would cost more than a line fetched in vain at the end of a matrix.
 #[inline(always)]
 pub(super) fn near(bytes: &[u8], at: usize) {
-    ask::<false>(bytes, at);
+    ask(bytes, at, Way::Near);
 }
 
-/// The same for bytes that are read once and then not for long, as weights are: x86-64 keeps them in the first cache alone,
-/// and what they would have pushed out of the others stays there.
 #[cfg(target_arch = "x86_64")]
-#[inline(always)]
-pub(super) fn once(bytes: &[u8], at: usize) {
-    ask::<true>(bytes, at);
+pub(super) use x86::{BySecondCache, Once, Weights, by_second_cache, with_weights};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{LINE, Way, ask};
+
+    /// How a kernel asks for its weights, which it reads once and in their order.
+    pub trait Weights {
+        /// How far ahead of the loads, in bytes.
+        const DISTANCE: usize;
+
+        /// Asks for the line of the byte `at` behind the first of `bytes`, which is [`DISTANCE`](Self::DISTANCE) ahead of
+        /// one that is loaded now. As [`near`](super::near), it checks nothing.
+        fn line(bytes: &[u8], at: usize);
+
+        /// Goes before the `len` bytes at `at`, of which every line is asked for.
+        fn lines(bytes: &[u8], at: usize, len: usize);
+
+        /// Goes with the load of a line.
+        fn load(line: &[u8]);
+    }
+
+    /// Into the first cache alone: what the weights would have pushed out of the others stays there.
+    pub struct Once;
+
+    impl Weights for Once {
+        const DISTANCE: usize = 10240;
+
+        #[inline(always)]
+        fn line(bytes: &[u8], at: usize) {
+            ask(bytes, at, Way::Once);
+        }
+
+        #[inline(always)]
+        fn lines(_: &[u8], _: usize, _: usize) {}
+
+        #[inline(always)]
+        fn load(_: &[u8]) {}
+    }
+
+    /// Into the second cache, and from there into the first. For processors whose first cache can wait for too few
+    /// lines at a time: the second one's own prefetching, which ends with each page, goes on beyond what it waits for.
+    pub struct BySecondCache;
+
+    impl BySecondCache {
+        /// Bytes that the processor's own prefetching does not go beyond.
+        const PAGE: usize = 4096;
+
+        /// How far ahead of [`DISTANCE`](Weights::DISTANCE) a page's first lines are asked for.
+        const PAGE_DISTANCE: usize = 4096;
+
+        /// How far ahead of the loads lines are asked for in the first cache.
+        const NEAR: usize = 1536;
+    }
+
+    impl Weights for BySecondCache {
+        const DISTANCE: usize = 8192;
+
+        #[inline(always)]
+        fn line(bytes: &[u8], at: usize) {
+            ask(bytes, at, Way::Second);
+        }
+
+        #[inline(always)]
+        fn lines(bytes: &[u8], at: usize, len: usize) {
+            let at = at + Self::PAGE_DISTANCE;
+            if bytes.as_ptr().wrapping_add(at).addr() % Self::PAGE < len {
+                ask(bytes, at, Way::Second);
+                ask(bytes, at + LINE, Way::Second);
+            }
+        }
+
+        #[inline(always)]
+        fn load(line: &[u8]) {
+            ask(line, Self::NEAR, Way::Near);
+        }
+    }
+
+    /// Whether look-up kernels do better by [`BySecondCache`] than by [`Once`] on this processor: on family 19h of AMD's, Zen 3
+    /// and Zen 4. Its first cache holds 32 KB, too few for a panel's tables and the weights that go by between two uses of them, and
+    /// waits for 24 lines at a time, the tables' among them.
+    pub fn by_second_cache() -> bool {
+        use std::arch::x86_64::__cpuid;
+        let (vendor, version) = (__cpuid(0), __cpuid(1).eax);
+        let name = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes);
+        let family = (version >> 8 & 0xF) + (version >> 20 & 0xFF);
+        name.as_flattened() == b"AuthenticAMD" && family == 0x19
+    }
+
+    /// Evaluates `$call`, which is generic over [`Weights`], for [`BySecondCache`] as the type `$way` where `$second` holds, else
+    /// for [`Once`].
+    macro_rules! with_weights {
+        ($second:expr, |$way:ident| $call:expr) => {
+            if $second {
+                type $way = $crate::kernels::prefetch::BySecondCache;
+                $call
+            } else {
+                type $way = $crate::kernels::prefetch::Once;
+                $call
+            }
+        };
+    }
+    pub(in crate::kernels) use with_weights;
+}
+
+/// What a line is fetched for.
+#[derive(Clone, Copy)]
+enum Way {
+    /// Into every cache.
+    Near,
+    /// Into every cache but the first.
+    #[cfg(target_arch = "x86_64")]
+    Second,
+    /// To be read once, and then not for long.
+    #[cfg(target_arch = "x86_64")]
+    Once,
 }
 
 #[inline(always)]
-fn ask<const ONCE: bool>(bytes: &[u8], at: usize) {
+fn ask(bytes: &[u8], at: usize, way: Way) {
     let at = bytes.as_ptr().wrapping_add(at);
     // SAFETY: a prefetch reads nothing that the program sees, and faults at no address; every x86-64 has it.
     #[cfg(target_arch = "x86_64")]
     unsafe {
-        use std::arch::x86_64::{_MM_HINT_NTA, _MM_HINT_T0, _mm_prefetch};
-        if ONCE {
-            _mm_prefetch::<_MM_HINT_NTA>(at.cast());
-        } else {
-            _mm_prefetch::<_MM_HINT_T0>(at.cast());
+        use std::arch::x86_64::*;
+        match way {
+            Way::Near => _mm_prefetch::<_MM_HINT_T0>(at.cast()),
+            Way::Second => _mm_prefetch::<_MM_HINT_T1>(at.cast()),
+            Way::Once => _mm_prefetch::<_MM_HINT_NTA>(at.cast()),
         }
     }
     // SAFETY: as above, for every aarch64.
@@ -37,6 +148,5 @@ fn ask<const ONCE: bool>(bytes: &[u8], at: usize) {
     unsafe {
         std::arch::asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(nostack, readonly, preserves_flags));
     }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let _ = at;
+    let _ = (at, way);
 }

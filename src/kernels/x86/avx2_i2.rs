@@ -4,14 +4,12 @@ use std::arch::x86_64::*;
 
 use super::avx2::{Avx2, QUAD_BYTES, Quad, TILE_QUADS, Tile, broadcast, dot_tile, load};
 use super::avx2::{add_to, store};
-use crate::kernels::{Family, Isa, Job, Kernel, prefetch, stride};
+use crate::kernels::prefetch::{Once, Weights};
+use crate::kernels::{Family, Isa, Job, Kernel, stride};
 use crate::packing::{Packing, STRIP, i2};
 
 /// Groups between two widenings of the int16 lanes: four quads each.
 const GROUPS: usize = TILE_QUADS / 4;
-
-/// How far ahead of the loads the weights are asked for.
-const AHEAD: usize = 8192;
 
 pub(super) struct I2Avx2Dot(pub(super) Avx2);
 
@@ -72,9 +70,9 @@ fn one_row(groups: &[[u8; i2::GROUP_BYTES]], q: &[i8], ahead: &[u8], out: &mut [
     for (i, (groups, q)) in groups.chunks(GROUPS).zip(q.chunks(GROUPS)).enumerate() {
         let mut acc = [_mm256_setzero_si256(); 8];
         for (j, (codes, q)) in groups.iter().zip(q).enumerate() {
-            let at = (i * GROUPS + j) * i2::GROUP_BYTES + AHEAD;
+            let at = (i * GROUPS + j) * i2::GROUP_BYTES + Once::DISTANCE;
             for line in 0..4 {
-                prefetch::once(ahead, at + 64 * line);
+                Once::line(ahead, at + 64 * line);
             }
             let quads = q.as_chunks::<4>().0;
             let [q0, q1, q2, q3] = [0, 1, 2, 3].map(|s| broadcast(&quads[s]));

@@ -4,9 +4,10 @@
 use std::arch::x86_64::*;
 
 use super::avx2::{Avx2, Tile, add_to, dot_tile, load, store};
+use crate::kernels::prefetch::{Weights, with_weights};
 use crate::kernels::t5::{Block, QUAD_COLS, Strip, Walk, group_of, prepare_quads, quads_len};
 use crate::kernels::t5_split::{HIGH, HIGH_NIBBLE, LOW, LOW_NIBBLE, SIGNS, TABLES};
-use crate::kernels::{Family, Isa, Job, Kernel, prefetch};
+use crate::kernels::{Family, Isa, Job, Kernel};
 use crate::packing::{Packing, STRIP, t5};
 
 /// Groups that stay in registers before the int16 sums go back to memory.
@@ -14,9 +15,6 @@ const RUN: usize = 10;
 
 /// Group-quads in a tile: five quads each.
 const TILE_GROUP_QUADS: usize = 8;
-
-/// How far ahead of the loads the weights are asked for.
-const AHEAD: usize = 8192;
 
 /// A table for both halves of a register.
 #[inline]
@@ -40,7 +38,11 @@ fn low_part(x: __m256i) -> __m256i {
 }
 
 /// Addition-only: the two sums are looked up and added.
-pub(super) struct T5Avx2Add(pub(super) Avx2);
+pub(super) struct T5Avx2Add(
+    pub(super) Avx2,
+    /// As [`by_second_cache`](crate::kernels::prefetch::by_second_cache) says.
+    pub(super) bool,
+);
 
 impl Kernel for T5Avx2Add {
     fn name(&self) -> &'static str {
@@ -70,7 +72,7 @@ impl Kernel for T5Avx2Add {
 
     fn compute(&self, job: &Job<'_>, out: &mut [i32]) {
         // SAFETY: `self` holds the proof that the CPU has AVX2.
-        unsafe { add(job, out) }
+        with_weights!(self.1, |W| unsafe { add::<W>(job, out) })
     }
 }
 
@@ -104,7 +106,7 @@ fn prepare_tables(q: &[i8], out: &mut [u8]) {
 type Lanes = [[__m256i; 2]; 2];
 
 #[target_feature(enable = "avx2")]
-fn add(job: &Job<'_>, out: &mut [i32]) {
+fn add<W: Weights>(job: &Job<'_>, out: &mut [i32]) {
     let (matrix, input, rows) = (job.matrix(), job.input(), job.rows());
     let layout = t5::Layout::new(matrix.rows(), matrix.cols());
     let walk = Walk::new(job);
@@ -124,7 +126,7 @@ fn add(job: &Job<'_>, out: &mut [i32]) {
             let out = &mut out[b * rows..][..rows];
             for block in walk.blocks(panel) {
                 let block = walk.block(panel, block);
-                add_block(&block, tables, &mut out[block.row..]);
+                add_block::<W>(&block, tables, &mut out[block.row..]);
             }
         }
     }
@@ -133,7 +135,7 @@ fn add(job: &Job<'_>, out: &mut [i32]) {
 /// Some strips of a block of a panel.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add_block(block: &Block<'_>, tables: &[[u8; TABLES]], out: &mut [i32]) {
+fn add_block<W: Weights>(block: &Block<'_>, tables: &[[u8; TABLES]], out: &mut [i32]) {
     const { assert!(t5::PANEL * 636 <= i16::MAX as usize, "an int16 lane holds a panel") };
     assert!(tables.len() <= t5::PANEL);
     let mut sums: [Lanes; t5::STRIPS_PER_BLOCK] =
@@ -145,9 +147,12 @@ fn add_block(block: &Block<'_>, tables: &[[u8; TABLES]], out: &mut [i32]) {
             let mut acc = *sums;
             for (g, table) in tables.iter().enumerate() {
                 let group = i * RUN + g;
-                let (ahead, at) = block.ahead(group, AHEAD);
-                prefetch::once(ahead, at + s * STRIP);
-                add_group(table, block.strip(group, s), &mut acc);
+                let (ahead, at) = block.ahead(group, W::DISTANCE);
+                let bytes = block.strip(group, s);
+                W::lines(ahead, at + s * STRIP, STRIP);
+                W::line(ahead, at + s * STRIP);
+                W::load(bytes);
+                add_group(table, bytes, &mut acc);
             }
             *sums = acc;
         }

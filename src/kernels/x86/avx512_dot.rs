@@ -5,12 +5,10 @@
 use std::arch::x86_64::*;
 
 use super::avx512::{Avx512, broadcast, load, store_sums};
+use crate::kernels::prefetch::{Once, Weights};
 use crate::kernels::t5::{QUAD_COLS, Strip, prepare_quads, quads_len};
-use crate::kernels::{Family, Isa, Job, Kernel, prefetch, stride};
+use crate::kernels::{Family, Isa, Job, Kernel, stride};
 use crate::packing::{Packing, STRIP, i2, t5};
-
-/// How far ahead of the loads the weights are asked for.
-const AHEAD: usize = 10240;
 
 /// Evaluates `$call` for runs of `$batch` rows, as equal as can be: `$first` is the first row of
 /// the run, the constant `$t`, at most `$most`, how many they are.
@@ -105,8 +103,9 @@ fn i2_rows<const T: usize>(
     let mut acc = [[_mm512_setzero_si512(); 4]; T];
     for (g, codes) in groups.iter().enumerate() {
         if T == 1 {
+            let at = g * i2::GROUP_BYTES + Once::DISTANCE;
             for line in 0..4 {
-                prefetch::once(ahead, g * i2::GROUP_BYTES + 64 * line + AHEAD);
+                Once::line(ahead, at + 64 * line);
             }
         }
         let codes = codes.as_chunks::<64>().0;

@@ -4,7 +4,8 @@
 use std::arch::x86_64::*;
 
 use super::avx512::{Avx512, load, load_sums, store, store_sums};
-use crate::kernels::{Family, Isa, Job, Kernel, prefetch, stride};
+use crate::kernels::prefetch::{Weights, with_weights};
+use crate::kernels::{Family, Isa, Job, Kernel, stride};
 use crate::packing::{Packing, STRIP, i2};
 
 /// Bytes of the tables of a group: for the low nibbles the low bytes of 64 int16 sums and the high
@@ -17,10 +18,11 @@ const TABLES: usize = 256;
 const GROUPS: usize = 32;
 const _: () = assert!(GROUPS * 2 * 2 * 2 * 127 <= i16::MAX as usize);
 
-/// How far ahead of the loads the weights are asked for.
-const AHEAD: usize = 10240;
-
-pub(super) struct I2Avx512Add(pub(super) Avx512);
+pub(super) struct I2Avx512Add(
+    pub(super) Avx512,
+    /// As [`by_second_cache`](crate::kernels::prefetch::by_second_cache) says.
+    pub(super) bool,
+);
 
 impl Kernel for I2Avx512Add {
     fn name(&self) -> &'static str {
@@ -54,7 +56,7 @@ impl Kernel for I2Avx512Add {
 
     fn compute(&self, job: &Job<'_>, out: &mut [i32]) {
         // SAFETY: `self` holds the proof that the CPU has the instructions.
-        unsafe { compute(job, out) }
+        with_weights!(self.1, |W| unsafe { compute::<W>(job, out) })
     }
 }
 
@@ -102,7 +104,7 @@ fn prepare(q: &[i8], out: &mut [u8]) {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
-fn compute(job: &Job<'_>, out: &mut [i32]) {
+fn compute<W: Weights>(job: &Job<'_>, out: &mut [i32]) {
     let (input, rows) = (job.input(), job.rows());
     let groups = input.cols.div_ceil(i2::GROUP);
     debug_assert!(groups * i2::GROUP <= stride(input.cols));
@@ -116,7 +118,7 @@ fn compute(job: &Job<'_>, out: &mut [i32]) {
             out.fill(0);
             for (i, (bytes, tables)) in bytes.chunks(GROUPS).zip(tables.chunks(GROUPS)).enumerate()
             {
-                add_groups(bytes, tables, &ahead[i * GROUPS * i2::GROUP_BYTES..], out);
+                add_groups::<W>(bytes, tables, &ahead[i * GROUPS * i2::GROUP_BYTES..], out);
             }
         }
     }
@@ -125,7 +127,7 @@ fn compute(job: &Job<'_>, out: &mut [i32]) {
 /// Some groups of a strip. `ahead` is the weights from these on.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
-fn add_groups(
+fn add_groups<W: Weights>(
     groups: &[[u8; i2::GROUP_BYTES]],
     tables: &[[u8; TABLES]],
     ahead: &[u8],
@@ -139,10 +141,13 @@ fn add_groups(
     let place = _mm512_set1_epi32(0x30_20_10_00);
     let mut acc = [[_mm512_setzero_si512(); 2]; 4];
     for (g, (codes, tables)) in groups.iter().zip(tables).enumerate() {
+        let at = g * i2::GROUP_BYTES + W::DISTANCE;
+        W::lines(ahead, at, i2::GROUP_BYTES);
         let quarters = tables.as_chunks::<64>().0;
         let [low0, low1, high0, high1] = [0, 1, 2, 3].map(|i| load(&quarters[i]));
         for (r, (acc, codes)) in acc.iter_mut().zip(codes.as_chunks::<64>().0).enumerate() {
-            prefetch::once(ahead, g * i2::GROUP_BYTES + 64 * r + AHEAD);
+            W::line(ahead, at + 64 * r);
+            W::load(codes);
             let x = load(codes);
             let low = _mm512_ternarylogic_epi32::<AND_OR>(x, nibble, place);
             let high =

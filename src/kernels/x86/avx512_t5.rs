@@ -5,17 +5,19 @@ use std::arch::x86_64::*;
 use std::cell::RefCell;
 
 use super::avx512::{Avx512, load, load_sums, store, store_sums};
+use crate::kernels::prefetch::{self, Once, Weights, with_weights};
 use crate::kernels::t5::{Block, Walk};
-use crate::kernels::{Family, Isa, Job, Kernel, prefetch, stride};
+use crate::kernels::{Family, Isa, Job, Kernel, stride};
 use crate::packing::{Packing, STRIP, t5};
 
 /// Bytes of the table of a group: the low bytes of 128 int16 sums, then the high bytes.
 const TABLE_BYTES: usize = 2 * t5::TABLE;
 
-/// How far ahead of the loads the weights are asked for.
-const AHEAD: usize = 10240;
-
-pub(super) struct T5Avx512Add(pub(super) Avx512);
+pub(super) struct T5Avx512Add(
+    pub(super) Avx512,
+    /// As [`by_second_cache`](crate::kernels::prefetch::by_second_cache) says.
+    pub(super) bool,
+);
 
 impl Kernel for T5Avx512Add {
     fn name(&self) -> &'static str {
@@ -40,7 +42,7 @@ impl Kernel for T5Avx512Add {
 
     fn prepare(&self, _cols: usize, q: &[i8], out: &mut [u8]) {
         // SAFETY: `self` holds the proof that the CPU has the instructions.
-        unsafe { prepare(q, out, (&[], 0)) }
+        unsafe { prepare::<Once>(q, out, (&[], 0)) }
     }
 
     fn prepares_as_it_goes(&self) -> bool {
@@ -49,7 +51,7 @@ impl Kernel for T5Avx512Add {
 
     fn compute(&self, job: &Job<'_>, out: &mut [i32]) {
         // SAFETY: `self` holds the proof that the CPU has the instructions.
-        unsafe { compute(job, out) }
+        with_weights!(self.1, |W| unsafe { compute::<W>(job, out) })
     }
 }
 
@@ -104,13 +106,13 @@ static ENTRIES: [[u16; t5::TABLE]; 2] = {
 /// Groups prepared from one load of activations: 30 of 32 words.
 const LOAD_GROUPS: usize = 6;
 
-/// Lines of weights asked for behind [`AHEAD`] while the tables of [`LOAD_GROUPS`] groups are made: as many as memory
+/// Lines of weights asked for behind [`Weights::DISTANCE`] while the tables of [`LOAD_GROUPS`] groups are made: as many as memory
 /// gives in that time, else it would rest.
 const FETCHED: usize = 12;
 
 /// The tables of some groups, and meanwhile the weights of `ahead` from its byte on.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
-fn prepare(q: &[i8], out: &mut [u8], ahead: (&[u8], usize)) {
+fn prepare<W: Weights>(q: &[i8], out: &mut [u8], ahead: (&[u8], usize)) {
     let index = |words: &[u16]| {
         let words: &[u8; 64] = bytemuck::cast_slice(words).try_into().expect("32 words");
         load(words)
@@ -127,7 +129,7 @@ fn prepare(q: &[i8], out: &mut [u8], ahead: (&[u8], usize)) {
     let groups = out.as_chunks_mut::<TABLE_BYTES>().0;
     for (i, tables) in groups.chunks_mut(LOAD_GROUPS).enumerate() {
         for line in i * FETCHED..(i + 1) * FETCHED {
-            prefetch::once(ahead.0, ahead.1 + line * prefetch::LINE);
+            W::line(ahead.0, ahead.1 + line * prefetch::LINE);
         }
         let from = i * LOAD_GROUPS * t5::GROUP;
         let q: [i8; 32] = match q[from..].first_chunk() {
@@ -171,18 +173,18 @@ thread_local! {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
-fn compute(job: &Job<'_>, out: &mut [i32]) {
+fn compute<W: Weights>(job: &Job<'_>, out: &mut [i32]) {
     if !job.input().prepared.is_empty() {
-        return compute_with(job, None, out);
+        return compute_with::<W>(job, None, out);
     }
     // A row's tables, all of them, would not stay in the L1 cache: a panel's are made when it is their turn.
-    TABLES.with_borrow_mut(|tables| compute_with(job, Some(tables), out));
+    TABLES.with_borrow_mut(|tables| compute_with::<W>(job, Some(tables), out));
 }
 
 /// With the tables of the input, or with room to make a panel's in.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
-fn compute_with(job: &Job<'_>, mut room: Option<&mut Tables>, out: &mut [i32]) {
+fn compute_with<W: Weights>(job: &Job<'_>, mut room: Option<&mut Tables>, out: &mut [i32]) {
     let (matrix, input, rows) = (job.matrix(), job.input(), job.rows());
     let layout = t5::Layout::new(matrix.rows(), matrix.cols());
     let walk = Walk::new(job);
@@ -207,9 +209,9 @@ fn compute_with(job: &Job<'_>, mut room: Option<&mut Tables>, out: &mut [i32]) {
                     let q = &input.q[b * stride(input.cols)..][..stride(input.cols)];
                     let here = walk.groups(panel);
                     let block = walk.block(panel, *walk.blocks(panel).start());
-                    let ahead = block.ahead(here.start, AHEAD);
+                    let ahead = block.ahead(here.start, W::DISTANCE);
                     let q = &q[(panel * t5::PANEL + here.start) * t5::GROUP..];
-                    prepare(q, tables[here].as_flattened_mut(), ahead);
+                    prepare::<W>(q, tables[here].as_flattened_mut(), ahead);
                     &tables[..groups]
                 }
             };
@@ -226,14 +228,14 @@ fn compute_with(job: &Job<'_>, mut room: Option<&mut Tables>, out: &mut [i32]) {
                 }
                 let out = &mut out[block.row..][..block.strips * STRIP];
                 match block.strips {
-                    1 => add_strips::<1>(&block, tables, first, out),
-                    2 => add_strips::<2>(&block, tables, first, out),
-                    3 => add_strips::<3>(&block, tables, first, out),
-                    4 => add_strips::<4>(&block, tables, first, out),
-                    5 => add_strips::<5>(&block, tables, first, out),
-                    6 => add_strips::<6>(&block, tables, first, out),
-                    7 => add_strips::<7>(&block, tables, first, out),
-                    _ => add_strips::<{ t5::STRIPS_PER_BLOCK }>(&block, tables, first, out),
+                    1 => add_strips::<1, W>(&block, tables, first, out),
+                    2 => add_strips::<2, W>(&block, tables, first, out),
+                    3 => add_strips::<3, W>(&block, tables, first, out),
+                    4 => add_strips::<4, W>(&block, tables, first, out),
+                    5 => add_strips::<5, W>(&block, tables, first, out),
+                    6 => add_strips::<6, W>(&block, tables, first, out),
+                    7 => add_strips::<7, W>(&block, tables, first, out),
+                    _ => add_strips::<{ t5::STRIPS_PER_BLOCK }, W>(&block, tables, first, out),
                 }
                 for (out, constant) in out.iter_mut().zip(constants.as_chunks::<2>().0) {
                     *out += i32::from(u16::from_le_bytes(*constant));
@@ -251,7 +253,7 @@ const XNOR: i32 = 0b1100_0011;
 /// strips as can be.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
-fn add_strips<const N: usize>(
+fn add_strips<const N: usize, W: Weights>(
     block: &Block<'_>,
     tables: &[[u8; TABLE_BYTES]],
     first: bool,
@@ -266,9 +268,11 @@ fn add_strips<const N: usize>(
     for (g, table) in block.groups.clone().zip(&tables[block.groups.clone()]) {
         let quarters = table.as_chunks::<64>().0;
         let [low0, low1, high0, high1] = [0, 1, 2, 3].map(|i| load(&quarters[i]));
-        let (ahead, at) = block.ahead(g, AHEAD);
+        let (ahead, at) = block.ahead(g, W::DISTANCE);
+        W::lines(ahead, at, N * STRIP);
         for (s, (acc, rows)) in acc.iter_mut().zip(block.group::<N>(g)).enumerate() {
-            prefetch::once(ahead, at + s * STRIP);
+            W::line(ahead, at + s * STRIP);
+            W::load(rows);
             let x = load(rows);
             let low = _mm512_permutex2var_epi8(low0, x, low1);
             let high = _mm512_permutex2var_epi8(high0, x, high1);
