@@ -61,7 +61,7 @@ impl Mapping {
     pub(super) fn advise(&self, advice: Advice, range: Range<usize>) {
         let range_len = self.map[range.clone()].len();
         #[cfg(target_os = "linux")]
-        if let Some(advice) = advice.of_kernel() {
+        for advice in advice.of_kernel() {
             let _ = self.map.advise_range(advice, range.start, range_len);
         }
         #[cfg(not(target_os = "linux"))]
@@ -137,17 +137,22 @@ pub enum Advice {
 }
 
 impl Advice {
+    /// In this order, so that nothing is left of an advice given before.
     #[cfg(target_os = "linux")]
-    fn of_kernel(self) -> Option<memmap2::Advice> {
-        match self {
-            Advice::Normal => None,
-            Advice::Sequential => Some(memmap2::Advice::Sequential),
-            Advice::Random => Some(memmap2::Advice::Random),
-            Advice::WillNeed => Some(memmap2::Advice::WillNeed),
+    fn of_kernel(self) -> impl Iterator<Item = memmap2::Advice> {
+        use memmap2::Advice as Kernel;
+        let (first, second) = match self {
+            Advice::Normal => (Kernel::NoHugePage, Some(Kernel::Normal)),
+            Advice::Sequential => (Kernel::NoHugePage, Some(Kernel::Sequential)),
+            Advice::Random => (Kernel::NoHugePage, Some(Kernel::Random)),
+            Advice::WillNeed => (Kernel::NoHugePage, Some(Kernel::WillNeed)),
             // The kernel then reads a whole large page at once, which may be more than the process's control group has room
             // for: with small pages of 16 KB large ones have 32 MB, with 64 KB half a gigabyte.
-            Advice::HugePages => (large_page() <= LARGE_PAGE).then_some(memmap2::Advice::HugePage),
-        }
+            Advice::HugePages => {
+                (Kernel::Normal, (large_page() <= LARGE_PAGE).then_some(Kernel::HugePage))
+            }
+        };
+        std::iter::once(first).chain(second)
     }
 }
 

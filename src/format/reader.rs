@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use safetensors::Dtype;
 use serde::Deserialize;
 
+use super::Advice;
 use super::header::{HeaderError, read_header};
 use super::mapping::Mapping;
 use super::residency::Streaming;
@@ -49,6 +50,15 @@ pub enum Embedding {
         /// The scales, `[vocab_size]`.
         scales: Span,
     },
+}
+
+impl Embedding {
+    /// The bytes of all rows, without scales.
+    pub fn rows(&self) -> &Span {
+        match self {
+            Embedding::Float { data, .. } | Embedding::Int8 { data, .. } => data,
+        }
+    }
 }
 
 /// A packed matrix in the file.
@@ -117,7 +127,9 @@ impl ModelFile {
     /// [`Error::Version`] where it is of another format version.
     pub fn open(path: impl AsRef<Path>) -> Result<ModelFile> {
         let path = path.as_ref();
-        Self::check(path.to_owned(), Bytes::Mapped(Mapping::open(path)?))
+        let map = Mapping::open(path)?;
+        map.advise(Advice::HugePages, 0..map.len());
+        Self::check(path.to_owned(), Bytes::Mapped(map))
     }
 
     /// A model file compiled into the program. `name` stands for the path in messages.

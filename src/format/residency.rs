@@ -28,11 +28,20 @@ impl ModelFile {
         start..spans().map(|span| span.end).max().unwrap_or(0)
     }
 
-    /// Tells the kernel how the packed matrices will be read; the rest, of which a token reads little, stays as it
-    /// is. Nothing but speed depends on it. A file in memory has no use for it.
+    /// Tells the kernel how the packed matrices will be read: at first [in large pages](Advice::HugePages), as the rest. Nothing but speed depends on it. A file in memory has no use for it.
     pub fn advise(&self, advice: Advice) {
         if let Bytes::Mapped(map) = &self.bytes {
             map.advise(advice, self.packed_span());
+        }
+    }
+
+    /// Tells the kernel that of the embedding only single rows are read from here on.
+    ///
+    /// A kernel that reads ahead has one memory for the whole file of how large the pages are in which it does. With small
+    /// ones read around a row it would begin anew with the matrices, and read some 40 MB of them in small pages too.
+    pub(crate) fn advise_rows(&self) {
+        if let Bytes::Mapped(map) = &self.bytes {
+            map.advise(Advice::Random, self.embedding().rows().clone());
         }
     }
 
@@ -43,6 +52,11 @@ impl ModelFile {
     /// If `range` is not inside the file.
     pub fn populate(&self, range: Range<usize>) {
         if let Bytes::Mapped(map) = &self.bytes {
+            let rows = self.embedding().rows().clone();
+            let rows = rows.start.max(range.start)..rows.end.min(range.end);
+            if !rows.is_empty() {
+                map.advise(Advice::Normal, rows);
+            }
             map.populate(range);
         }
     }

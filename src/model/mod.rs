@@ -100,6 +100,9 @@ impl Model {
             let reason = format!("instruction set {} has no {family} kernels", isa.name());
             return Err(Error::Option { name: "kernel", reason });
         }
+        if options.device == Device::Cpu {
+            file.advise_rows();
+        }
         let weights = weights::Weights::new(&file)?;
         let bounds = match file.floats("model.lower_bounds") {
             None => Vec::new(),
