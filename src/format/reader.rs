@@ -8,6 +8,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use safetensors::Dtype;
 use serde::Deserialize;
 
@@ -345,9 +346,7 @@ impl ModelFile {
             }
             Embedding::Float { float: FloatType::F16, data } => {
                 let row: &[u16] = bytemuck::cast_slice(row(data, 2));
-                for (value, &bits) in out.iter_mut().zip(row) {
-                    *value = half::f16::from_bits(bits).to_f32();
-                }
+                row.reinterpret_cast::<half::f16>().convert_to_f32_slice(out);
             }
             Embedding::Float { float: FloatType::BF16, data } => {
                 let row: &[u16] = bytemuck::cast_slice(row(data, 2));
