@@ -125,16 +125,19 @@ fn decode_gives_the_cpus_bits_whatever_its_blocks_and_ring() {
         let mut here = cpu.new_state();
         let expected = feed(&cpu, &mut here, &ids, Want::All);
         // As the GPU has them; then few blocks, rings with pieces of one tile, of several, and a rest.
-        for (blocks, ring) in [(usize::MAX, 512), (3, 8), (7, 61), (40, 16), (100, 23)] {
-            let gpu =
-                mmfree::cuda::with_limits(blocks, ring, || model(&config, Packing::I2, device()));
+        for (blocks, ring, notes) in
+            [(usize::MAX, 512, 64), (3, 8, 64), (7, 61, 1), (40, 16, 5), (100, 23, 2)]
+        {
+            let gpu = mmfree::cuda::with_limits(blocks, ring, notes, || {
+                model(&config, Packing::I2, device())
+            });
             let mut there = gpu.new_state();
             let mut got = Vec::new();
             for &id in &ids[..11] {
                 got.extend(feed(&gpu, &mut there, &[id], Want::All));
             }
             got.extend(feed(&gpu, &mut there, &ids[11..], Want::All));
-            let what = format!("hidden {hidden}, {blocks} blocks, ring of {ring}");
+            let what = format!("hidden {hidden}, {blocks} blocks, ring of {ring}, {notes} notes");
             let first = got.iter().zip(&expected).position(|(a, b)| a != b);
             assert_eq!(first, None, "{what}: logits differ");
             assert!(here == there && got.len() == expected.len(), "{what}");

@@ -1,8 +1,10 @@
 //! One token of one sequence, in one launch: see `kernels/shape.cu`.
 
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use cudarc::driver::{CudaFunction, CudaSlice, DeviceRepr, PinnedHostSlice};
+use cudarc::driver::{CudaFunction, CudaSlice, CudaStream, DeviceRepr, PinnedHostSlice};
 
 use super::Gpu;
 use super::compile::Source;
@@ -11,48 +13,61 @@ use super::upload::{DeviceWeights, Layout, Part, padded};
 use crate::error::Result;
 use crate::format::Config;
 
-/// Threads of a block that compute, as in the kernel, and those that send for weights or help, from compute capability 9.0.
+/// Threads of a block that compute; those of longer rows, where the sender's multiprocessors have room for them.
 const THREADS: usize = 256;
-const OTHERS: usize = 32 * 4;
-const WARPS: usize = THREADS / 32;
+const MORE_THREADS: usize = 320;
+/// All threads of a block, but for those that compute: one warp for norms; and with a sender, as in the kernel.
+const NORM_THREADS: usize = 32;
+const ALL_WITH_SENDER: usize = 384;
 
 /// Bytes of a tile of weights; a block keeps at least and at most so many coming.
 const TILE: usize = 512;
 const LEAST_RING: usize = 8;
 const MOST_RING: usize = 512;
 
+/// Words of rows that a block can note for a phase, as in the kernel, of so many bytes, and integers that it can correct.
+const NOTES: usize = 32;
+const NOTE: usize = 48;
+const FIXES: usize = 16;
+const FIX: usize = 8;
+
+/// The largest weight of a norm with which the kernel's bounds of rounding hold.
+const LARGEST_NORM: f32 = (1 << 20) as f32;
+
 /// Exchanges between blocks, as in the kernel.
 const SETS: usize = 4;
 
 /// Words of a thread at most, of the residual stream and of the MLP's inner row: a thread holds its part of a phase's row and of
-/// the norms in registers, of the stream throughout.
+/// the norms in registers, of the stream throughout. Nor would there be room to note all of longer rows that there is to note.
 const MOST_HELD: usize = 6;
 const MOST_INNER: usize = 16;
 
 thread_local! {
-    static LIMITS: Cell<[usize; 2]> = const { Cell::new([usize::MAX, MOST_RING]) };
+    static LIMITS: Cell<[usize; 3]> = const { Cell::new([usize::MAX, MOST_RING, NOTES]) };
 }
 
-/// Runs `f`; the models that it makes decode with at most so many blocks, and tiles of weights on their way to each: what small
-/// models meet on small GPUs only, and large ones everywhere, for tests.
+/// Runs `f`; the models that it makes decode with at most so many blocks, tiles of weights on their way to each, and words that it
+/// can note for a phase: what small models meet on small GPUs only, and large ones everywhere, for tests.
 #[doc(hidden)]
-pub fn with_limits<T>(blocks: usize, ring: usize, f: impl FnOnce() -> T) -> T {
-    let before = LIMITS.replace([blocks.max(1), ring.clamp(LEAST_RING, MOST_RING)]);
+pub fn with_limits<T>(blocks: usize, ring: usize, notes: usize, f: impl FnOnce() -> T) -> T {
+    let limits = [blocks.max(1), ring.clamp(LEAST_RING, MOST_RING), notes.clamp(1, NOTES)];
+    let before = LIMITS.replace(limits);
     let out = f();
     LIMITS.set(before);
     out
 }
 
 /// Numbers that the kernel is compiled with, for checks without a model: 2.7B on an H100, a ragged one on 8 multiprocessors.
-pub(super) const SAMPLES: [[(&str, usize); 7]; 2] = [
+pub(super) const SAMPLES: [[(&str, usize); 8]; 2] = [
     [
         ("HIDDEN", 2560),
         ("WIDTH", 2560),
         ("INNER", 6912),
         ("VOCAB", 32000),
         ("BLOCKS", 132),
-        ("RING", 282),
+        ("RING", 260),
         ("MEMORY", 227 << 10),
+        ("THREADS", 320),
     ],
     [
         ("HIDDEN", 203),
@@ -60,8 +75,9 @@ pub(super) const SAMPLES: [[(&str, usize); 7]; 2] = [
         ("INNER", 1001),
         ("VOCAB", 3000),
         ("BLOCKS", 8),
-        ("RING", 60),
+        ("RING", 48),
         ("MEMORY", 64 << 10),
+        ("THREADS", 256),
     ],
 ];
 
@@ -107,15 +123,122 @@ pub(super) struct Decoder {
     blocks: usize,
     threads: usize,
     shared: usize,
-    vocab: usize,
     _exchange: CudaSlice<u32>,
     /// An error for each row.
     errors: CudaSlice<u64>,
-    /// For each row whether there is an error; then for each the logits. The kernel writes here.
-    host: PinnedHostSlice<u32>,
+    host: HostRows,
+    stream: Arc<CudaStream>,
+}
+
+/// Memory of the host that the kernel writes to while it is read: twice, in turn, for each row whether there is an error, then for
+/// each the logits. A logit that is not there yet is `EMPTY`.
+struct HostRows {
+    memory: PinnedHostSlice<u64>,
+    /// Its first word: asking for it is a call of the driver's.
+    start: *const u64,
+    vocab: usize,
+    /// The half that is in use, and for each half how many rows have logits of a run.
+    half: usize,
+    used: [usize; 2],
+}
+
+// SAFETY: `start` is the memory's, which may go from thread to thread; it is read and written by atomic operations only.
+unsafe impl Send for HostRows {}
+// SAFETY: as above.
+unsafe impl Sync for HostRows {}
+
+const EMPTY: u32 = u32::MAX;
+
+impl HostRows {
+    const ROWS: usize = Decoder::MOST_ROWS;
+
+    /// Words of 8 bytes of a row, and of a half.
+    fn row_words(vocab: usize) -> usize {
+        vocab.div_ceil(2)
+    }
+
+    fn half_words(vocab: usize) -> usize {
+        Self::ROWS * (1 + Self::row_words(vocab))
+    }
+
+    fn new(gpu: &Gpu, vocab: usize) -> Result<HostRows> {
+        let words = 2 * Self::half_words(vocab);
+        // SAFETY: written right below, before anything reads it.
+        let mut memory = unsafe { gpu.context.alloc_pinned_with_flags(words, 0) }
+            .map_err(gpu.failed("cannot allocate memory of the host"))?;
+        memory.as_mut_slice().map_err(gpu.failed("cannot use memory of the host"))?.fill(u64::MAX);
+        let start = memory.as_ptr().map_err(gpu.failed("cannot use memory of the host"))?;
+        let rows = HostRows { memory, start, vocab, half: 0, used: [0; 2] };
+        for n in 0..2 * Self::ROWS {
+            rows.words(n / Self::ROWS * Self::half_words(vocab) + n % Self::ROWS, 1)[0]
+                .store(0, Ordering::Relaxed);
+        }
+        Ok(rows)
+    }
+
+    fn words(&self, from: usize, len: usize) -> &[AtomicU64] {
+        assert!(from + len <= self.memory.len(), "words of pinned memory");
+        // SAFETY: within the memory, as just seen, which lives as long as `self`; initialised by `new`. Others that write there
+        // meanwhile are the GPU, whole words of 4 bytes, and this.
+        unsafe { std::slice::from_raw_parts(self.start.add(from).cast::<AtomicU64>(), len) }
+    }
+
+    fn flag(&self, row: usize) -> &AtomicU64 {
+        assert!(row < Self::ROWS, "a row of a decoder");
+        &self.words(self.half * Self::half_words(self.vocab) + row, 1)[0]
+    }
+
+    fn logits(&self, half: usize, row: usize) -> &[AtomicU64] {
+        let words = Self::row_words(self.vocab);
+        self.words(half * Self::half_words(self.vocab) + Self::ROWS + row * words, words)
+    }
+
+    /// Empties a half.
+    fn empty(&mut self, half: usize) {
+        for row in 0..std::mem::take(&mut self.used[half]) {
+            for word in self.logits(half, row) {
+                word.store(u64::MAX, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Hands a row's logits on as they come.
+    fn read(&self, gpu: &Gpu, row: usize, mut take: impl FnMut(&[f32])) -> Result<()> {
+        const CHUNK: usize = 512;
+        /// Looks between questions whether the GPU still works on it.
+        const LOOKS: usize = 256;
+        let mut left = self.vocab;
+        for chunk in self.logits(self.half, row).chunks(CHUNK) {
+            let some = left.min(2 * CHUNK);
+            let mut buffer = [0u64; CHUNK];
+            let mut looks = 0;
+            let mut ended = false;
+            loop {
+                for (to, from) in buffer.iter_mut().zip(chunk) {
+                    *to = from.load(Ordering::Relaxed);
+                }
+                let bits = &bytemuck::cast_slice::<u64, u32>(&buffer)[..some];
+                if !bits.iter().fold(false, |any, &bits| any | (bits == EMPTY)) {
+                    break;
+                }
+                if ended {
+                    return Err(gpu.error("failed in a forward pass: it has ended without logits"));
+                }
+                looks += 1;
+                if looks % LOOKS == 0 {
+                    ended = gpu.is_idle().map_err(gpu.failed("failed in a forward pass"))?;
+                }
+                std::hint::spin_loop();
+            }
+            take(&bytemuck::cast_slice::<u64, f32>(&buffer)[..some]);
+            left -= some;
+        }
+        Ok(())
+    }
 }
 
 /// A token to be decoded.
+#[derive(Clone, Copy)]
 pub(super) struct Row {
     /// The state's address.
     pub state: u64,
@@ -128,8 +251,8 @@ impl Decoder {
     /// Rows that go through faster one after the other than together, as measured on an H100.
     pub const MOST_ROWS: usize = 12;
 
-    /// `None` where the model or the GPU is not made for it: short convolutions, rows too long for the registers or the
-    /// shared memory, blocks that cannot be made to run at once.
+    /// `None` where the model or the GPU is not made for it: short convolutions, weights of norms that are very large, rows too
+    /// long for the registers or the shared memory, blocks that cannot be made to run at once.
     pub fn new(
         gpu: &Gpu,
         config: &Config,
@@ -137,7 +260,7 @@ impl Decoder {
         bounded: bool,
     ) -> Result<Option<Decoder>> {
         let layout = &weights.layout;
-        if config.short_conv.is_some() || !gpu.cooperative {
+        if config.short_conv.is_some() || !gpu.cooperative || weights.largest_norm > LARGEST_NORM {
             return Ok(None);
         }
         let (hidden, width, inner) =
@@ -149,9 +272,13 @@ impl Decoder {
         // Each block has something to do in a layer: the others wait for it, so that none falls behind by more than that.
         let parts = [&layout.ifg, &layout.o_proj, &layout.gate, &layout.down];
         let units = parts.iter().map(|part| part.tiles).max().unwrap_or(1);
-        let [most_blocks, most_ring] = LIMITS.get();
+        let [most_blocks, most_ring, notes] = LIMITS.get();
         let blocks = gpu.info.multiprocessors.min(units).min(most_blocks);
         let sends = gpu.info.capability >= 90;
+        // Where more threads have fewer words each.
+        let more = words(hidden.max(width)).div_ceil(MORE_THREADS)
+            < words(hidden.max(width)).div_ceil(THREADS);
+        let computing = if sends && more { MORE_THREADS } else { THREADS };
         let rest = shared_without_ring(layout, blocks, sends);
         // What the system reserves comes on top.
         let ring = gpu.shared_memory.saturating_sub(rest + 1024) / TILE;
@@ -160,7 +287,7 @@ impl Decoder {
         }
         let ring = ring.min(most_ring);
         let shared = rest + ring * TILE;
-        let source = Source::decode(&[
+        let mut numbers = vec![
             ("HIDDEN", hidden),
             ("WIDTH", width),
             ("INNER", inner),
@@ -168,9 +295,14 @@ impl Decoder {
             ("BLOCKS", blocks),
             ("RING", ring),
             ("MEMORY", shared),
-        ]);
+            ("THREADS", computing),
+        ];
+        if notes < NOTES {
+            numbers.push(("NOTES", notes));
+        }
+        let source = Source::decode(&numbers);
         let function = gpu.function_from(&source, "decode", shared)?;
-        let threads = if sends { THREADS + OTHERS } else { THREADS };
+        let threads = if sends { ALL_WITH_SENDER } else { computing + NORM_THREADS };
         let fit = function
             .occupancy_max_active_blocks_per_multiprocessor(threads as u32, shared, None)
             .map_err(gpu.failed("cannot set up a kernel"))?;
@@ -180,12 +312,7 @@ impl Decoder {
         let set = 2 * padded(width) + 2 * padded(hidden) + padded(inner);
         let exchange = gpu.upload(&vec![u32::MAX; SETS * set])?;
         let errors = gpu.upload(&[u64::MAX; Self::MOST_ROWS])?;
-        let vocab = config.vocab_size;
-        // SAFETY: zeroed right below.
-        let mut host =
-            unsafe { gpu.context.alloc_pinned_with_flags(Self::MOST_ROWS * (1 + vocab), 0) }
-                .map_err(gpu.failed("cannot allocate memory of the host"))?;
-        host.as_mut_slice().map_err(gpu.failed("cannot use memory of the host"))?.fill(0);
+        let host = HostRows::new(gpu, config.vocab_size)?;
         let parts = [&layout.ifg, &layout.o_proj, &layout.gate, &layout.down, &layout.head];
         let place =
             parts.map(|part| Place { tiles: part.weights as u64, floats: part.floats as u64 });
@@ -211,26 +338,50 @@ impl Decoder {
             end: 0,
         };
         let _exchange = exchange;
+        let stream = gpu.stream.clone();
         let decoder =
-            Decoder { function, args, blocks, threads, shared, vocab, _exchange, errors, host };
+            Decoder { function, args, blocks, threads, shared, _exchange, errors, host, stream };
         Ok(Some(decoder))
     }
 
-    /// Feeds tokens to states, one after the other, at most [`MOST_ROWS`](Self::MOST_ROWS). Gives the key of the first error in
-    /// the order of operations and then rows, `u64::MAX` for none.
-    pub fn run(&mut self, gpu: &Gpu, rows: &[Row]) -> Result<u64> {
+    /// Feeds tokens to states, one after the other, at most [`MOST_ROWS`](Self::MOST_ROWS); `take` gets a row's
+    /// number and its next logits.
+    /// Gives the key of the first error in the order of operations and then rows, `u64::MAX` for none. The GPU may still be at
+    /// the end of the last token when this returns.
+    pub fn run(
+        &mut self,
+        gpu: &Gpu,
+        rows: &[Row],
+        mut take: impl FnMut(usize, &[f32]),
+    ) -> Result<u64> {
         assert!(rows.len() <= Self::MOST_ROWS, "rows of a decoder");
-        let host = self.host.as_mut_slice().map_err(gpu.failed("failed in a forward pass"))?;
-        // With unified addressing, the address of pinned memory is the same on the device.
-        let host = host.as_mut_ptr() as u64;
+        let key = self.run_rows(gpu, rows, &mut take);
+        if key.is_err() {
+            // Some rows may still be on their way.
+            let _ = self.stream.synchronize();
+            self.host.empty(0);
+            self.host.empty(1);
+        }
+        key
+    }
+
+    fn run_rows(
+        &mut self,
+        gpu: &Gpu,
+        rows: &[Row],
+        take: &mut impl FnMut(usize, &[f32]),
+    ) -> Result<u64> {
+        self.host.half = 1 - self.host.half;
+        self.host.used[self.host.half] = rows.len();
         for (n, row) in rows.iter().enumerate() {
             self.args.state = row.state;
             self.args.token = row.token;
             self.args.want = i32::from(row.want);
             self.args.error = gpu.address(&self.errors) + 8 * n as u64;
-            self.args.failed = host + 4 * n as u64;
-            self.args.logits = host + 4 * (Self::MOST_ROWS + n * self.vocab) as u64;
-            // SAFETY: the buffers are this decoder's and the weights', as large as the layout has them, `host` with room
+            // With unified addressing, the address of pinned memory is the same on the device.
+            self.args.failed = self.host.flag(n).as_ptr() as u64;
+            self.args.logits = self.host.logits(self.host.half, n).as_ptr() as u64;
+            // SAFETY: the buffers are this decoder's and the weights', as large as the layout has them, the host's with room
             // for MOST_ROWS rows; the state is one of this model; the token is below the vocabulary's size.
             unsafe {
                 let grid = [self.blocks, 1, 1];
@@ -240,12 +391,21 @@ impl Decoder {
             let sets = SETS as u32;
             self.args.first_set = (self.args.first_set + self.args.layers as u32 % sets) % sets;
         }
-        gpu.stream.synchronize().map_err(gpu.failed("failed in a forward pass"))?;
-        let failed = self.host.as_mut_slice().map_err(gpu.failed("failed in a forward pass"))?;
-        if failed[..rows.len()].iter().all(|&failed| failed == 0) {
+        // While the GPU works.
+        self.host.empty(1 - self.host.half);
+        for (n, _) in rows.iter().enumerate().filter(|(_, row)| row.want) {
+            self.host.read(gpu, n, |logits| take(n, logits))?;
+        }
+        // A row whose logits are there has ended but for that, and the rows before it.
+        if rows.last().is_none_or(|row| !row.want) {
+            gpu.stream.synchronize().map_err(gpu.failed("failed in a forward pass"))?;
+        }
+        fence(Ordering::Acquire);
+        if (0..rows.len()).all(|n| self.host.flag(n).load(Ordering::Relaxed) == 0) {
             return Ok(u64::MAX);
         }
-        failed[..Self::MOST_ROWS].fill(0);
+        gpu.stream.synchronize().map_err(gpu.failed("failed in a forward pass"))?;
+        (0..rows.len()).for_each(|n| self.host.flag(n).store(0, Ordering::Relaxed));
         let keys = gpu.download(&self.errors)?;
         self.errors = gpu.upload(&[u64::MAX; Self::MOST_ROWS])?;
         // The kernel knows of one row only.
@@ -256,12 +416,12 @@ impl Decoder {
             .min()
             .unwrap_or(u64::MAX))
     }
+}
 
-    /// The logits of a row of the last run that wanted some.
-    pub fn logits(&self, gpu: &Gpu, row: usize) -> Result<&[f32]> {
-        let host = self.host.as_slice().map_err(gpu.failed("failed in a forward pass"))?;
-        let start = Self::MOST_ROWS + row * self.vocab;
-        Ok(bytemuck::cast_slice(&host[start..start + self.vocab]))
+impl Drop for Decoder {
+    fn drop(&mut self) {
+        // The kernel may not have ended yet, and the host's memory is freed at once.
+        let _ = self.stream.synchronize();
     }
 }
 
@@ -269,11 +429,15 @@ impl Decoder {
 fn shared_without_ring(layout: &Layout, blocks: usize, sent: bool) -> usize {
     let parts = [&layout.ifg, &layout.o_proj, &layout.gate, &layout.down, &layout.head];
     let most = |of: &dyn Fn(&Part) -> usize| parts.iter().map(|part| of(part)).max().unwrap_or(0);
-    let squares = 16 * (most(&|part| part.chunks) * 16 + 4);
+    // Squares, and but for down_proj's the row behind them.
+    let lanes = |part: &Part| 16 * (part.chunks * 16 + 4);
+    let with_row = |part: &Part| lanes(part) + part.chunks * 256;
+    let squares = lanes(&layout.down).max(with_row(&layout.ifg)).max(with_row(&layout.o_proj));
     let q = 2 * (most(&|part| part.chunks).max(3 * layout.ifg.chunks) * 64 + 4);
     let acc = 2 * (most(&|part| part.tiles.div_ceil(blocks) * part.matrices * 8) + 4);
     let floats = if sent { most(&|part| part.float_count) } else { 0 };
+    let notes = NOTES * NOTE / 4;
     // What the warps tell each other, what they wait for, the runs; and what alignment takes.
-    let small = 3 * WARPS + 16 + 2 * (16 + 1) + 2 + 5 * 3 + 8;
-    (4 * (squares + q + acc + floats + small)).next_multiple_of(16)
+    let small = 3 * 12 + 16 + FIXES * FIX / 4 + 8 + 2 * (16 + 1) + 2 + 5 * 3 + 12;
+    (4 * (squares + q + acc + floats + notes + small)).next_multiple_of(16)
 }

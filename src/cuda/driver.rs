@@ -240,6 +240,16 @@ impl Gpu {
         slice.device_ptr(&self.stream).0
     }
 
+    /// Whether all that it was asked for is done.
+    pub fn is_idle(&self) -> Result<bool, DriverError> {
+        self.context.bind_to_thread()?;
+        // SAFETY: the stream is alive.
+        match unsafe { sys::cuStreamQuery(self.stream.cu_stream()) } {
+            sys::CUresult::CUDA_ERROR_NOT_READY => Ok(false),
+            other => other.result().map(|()| true),
+        }
+    }
+
     /// Launches a kernel.
     ///
     /// # Safety

@@ -137,17 +137,15 @@ impl Backend {
                 origins.push((n, t));
             }
         }
-        let key = decoder.run(&self.gpu, &rows)?;
+        let key = decoder.run(&self.gpu, &rows, |n, logits| {
+            steps[origins[n].0].logits.extend_from_slice(logits);
+        })?;
         if let Some((place, row)) = Self::error_at(&self.config, key) {
+            steps.iter_mut().for_each(|step| step.logits.clear());
             let position = origins
                 .get(row)
                 .map_or(0, |&(n, t)| steps[n].state.position.saturating_add(t as u64));
             return Err(Error::NonFinite { place, position });
-        }
-        for (n, (row, &(step, _))) in rows.iter().zip(&origins).enumerate() {
-            if row.want {
-                steps[step].logits.extend_from_slice(decoder.logits(&self.gpu, n)?);
-            }
         }
         Ok(())
     }

@@ -122,6 +122,8 @@ pub(super) struct DeviceWeights {
     embedding_scales: CudaSlice<u8>,
     /// As the kernels number them: float32, float16, bfloat16, int8.
     pub embedding_kind: i32,
+    /// The largest magnitude of a weight of a norm; infinite where one is not a number.
+    pub largest_norm: f32,
     gpu: Gpu,
 }
 
@@ -164,8 +166,15 @@ impl DeviceWeights {
         let arena = gpu.zeros(layout.total)?;
         let gpu = gpu.clone();
         let embedding_kind = kind;
-        let this =
-            DeviceWeights { layout, arena, embedding, embedding_scales, embedding_kind, gpu };
+        let this = DeviceWeights {
+            layout,
+            arena,
+            embedding,
+            embedding_scales,
+            embedding_kind,
+            largest_norm: 0.0,
+            gpu,
+        };
         Upload::new(this, file)?.run(weights, bounds)
     }
 
@@ -274,6 +283,11 @@ impl<'a> Upload<'a> {
         let mut floats = Vec::with_capacity(part.float_count);
         let own = linears.iter().map(|linear| linear.norm(self.file));
         for norm in norms.iter().copied().chain(own) {
+            let largest = |so_far: f32, weight: &f32| match weight.is_nan() {
+                true => f32::INFINITY,
+                false => so_far.max(weight.abs()),
+            };
+            self.to.largest_norm = norm.iter().fold(self.to.largest_norm, largest);
             floats.extend_from_slice(norm);
             floats.resize(floats.len().next_multiple_of(4), 0.0);
         }

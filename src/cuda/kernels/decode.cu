@@ -1,5 +1,8 @@
 // A phase, and the kernel: see shape.cu.
 
+// Whether all meet to multiply before they see to what only their outputs need. Where a thread has few words it costs more than it gains.
+#define AFTER_READY (HIDDEN > 1024)
+
 // A phase. `x` is the stream, `acc` the sums that it uses.
 template <int P>
 __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer, float4* x, Tiles& a, Memory* memory,
@@ -9,6 +12,7 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
     float* exchange = set_of(p, layer);
     int first, units;
     units_of<P>(first, units);
+#pragma unroll 1
     for (int j = thread; j < S::sums + 4; j += THREADS) acc[j] = 0;
 
     // The row that the matrices see.
@@ -63,54 +67,90 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
 #pragma unroll
         for (int k = 0; k < S::each; k++) v[k] = x[k];
     }
-    // Whether the row, or its norm, is not finite.
-    bool bad_row = false, bad = false;
+    // Whether the layer's norm is of a row that is not finite.
+    bool bad_row = false;
     constexpr int own = S::norms - S::inputs;
-    if (own > 0) {
-        float factor = row_rms<P>(p, v, p.eps, memory, bad_row, [&] {
-            if constexpr (P == OUT) {
-#pragma unroll
-                for (int k = 0; k < S::each; k++)
-                    over[k] = make_float4(1.0f + exp_(-h[k].x), 1.0f + exp_(-h[k].y), 1.0f + exp_(-h[k].z), 1.0f + exp_(-h[k].w));
-            }
-        });
+    float4 z[S::inputs][S::each];
+    u32 flags = 0;
+    hand_squares<P>(v, memory);
+    if constexpr (P != OUT && P != DOWN) {
 #pragma unroll
         for (int k = 0; k < S::each; k++) {
-            v[k] = times(v[k], factor, norms[0][k]);
-            if constexpr (P == OUT) {
-                v[k] = make_float4(h[k].x * v[k].x, h[k].y * v[k].y, h[k].z * v[k].z, h[k].w * v[k].w);
-                if (thread + k * THREADS < S::words) v[k] = divide(v[k], over[k]);
-            }
+            float4 with_norm = times(v[k], norms[0][k]);
+#pragma unroll
+            for (int m = 0; m < S::inputs; m++) z[m][k] = times(with_norm, norms[own + m][k]);
         }
+        flags = quantise<P>(z, memory, acc + S::sums);
     }
-    float factor = row_rms<P>(p, v, LINEAR_EPS, memory, bad, [] {
+    if constexpr (P == OUT) {
+#pragma unroll
+        for (int k = 0; k < S::each; k++)
+            over[k] = make_float4(1.0f + exp_(-h[k].x), 1.0f + exp_(-h[k].y), 1.0f + exp_(-h[k].z), 1.0f + exp_(-h[k].w));
+    }
+    // The layer's norm, once its squares are added.
+    auto apply_norm = [&] {
+        if constexpr (own > 0) {
+            meet<ADDED>();
+            float sum = sum_of_lanes(memory);
+            bad_row = !finite(sum);
+            float factor = factor_from(sum, (float)S::columns, 1.0f / S::columns, p.eps);
+#pragma unroll
+            for (int k = 0; k < S::each; k++) {
+                int word = thread + k * THREADS;
+                v[k] = times(v[k], factor, norms[0][k]);
+                if constexpr (P == OUT) {
+                    v[k] = times(h[k], v[k]);
+                    if (word < S::words) v[k] = divide(v[k], over[k]);
+                }
+                if (word < S::chunks * 32) *(float4*)(memory->squares + ROW_AT(S::chunks) + 4 * word) = v[k];
+            }
+            hand_squares<P>(v, memory);
+        }
+    };
+    if constexpr (P == OUT || !AFTER_READY) apply_norm();
+    if constexpr (P == OUT || P == DOWN) {
+#pragma unroll
+        for (int k = 0; k < S::each; k++) z[0][k] = times(v[k], norms[own][k]);
+        flags = quantise<P>(z, memory, acc + S::sums);
+    }
 #if __CUDA_ARCH__ < 900
-        await_batch();
+    await_batch();
 #endif
-    });
-    float4 t[S::inputs][S::each];
-#pragma unroll
-    for (int m = 0; m < S::inputs; m++)
-#pragma unroll
-        for (int k = 0; k < S::each; k++) t[m][k] = times(v[k], factor, norms[own + m][k]);
-    float scale[S::inputs];
-    quantise<P>(p, t, memory, scale, acc + S::sums, bad);
+    if constexpr (!AFTER_READY) note<P>(flags, v, norms + own, memory);
     multiply<P>(p, a, memory, units, acc, [&] {
-#pragma unroll
-        for (int m = 0; m < S::inputs; m++) size[m] = 1.0f / scale[m] * size[m];
-        if (blockIdx.x == 0 && thread == 0 && (bad || bad_row)) fail(p, P == MIX && bad_row ? op - 1 : op);
+        if constexpr (AFTER_READY) {
+            if constexpr (P != OUT) apply_norm();
+            note<P>(flags, v, norms + own, memory);
+        }
     });
+    meet<ADDED>();
+    const u32* tiles = (const u32*)(base + p.place[P].tiles) + (u64)first * S::tiles * 128;
+    if (memory->redo) {
+        const float* row = P == DOWN ? from : memory->squares + ROW_AT(P == DOWN ? 0 : S::chunks);
+        const float* own_norms = (const float*)(base + p.place[P].floats) + own * UP4(S::columns);
+        redo(memory, P, row, own_norms, tiles, units * S::matrices * 8, acc, acc + S::sums);
+    }
+#pragma unroll
+    for (int m = 0; m < S::inputs; m++) size[m] = memory->step[m] * size[m];
+    const u32 fixed = memory->fixed;
+    if (blockIdx.x == 0 && thread == 0 && (memory->bad || bad_row)) fail(p, P == MIX && bad_row ? op - 1 : op);
 
     // The matrices' outputs, and what is made of them at once.
     const int* total = acc + S::sums;
     for (int j = thread; j < units * 8; j += THREADS) {
         int c = first * 8 + j;
         if (c >= S::rows) break;
-        const int* sum = acc + j / 8 * (S::matrices * 8) + j % 8;
-        float value = (float)(sum[0] - total[0]) * size[0];
+        int sum[S::matrices];
+#pragma unroll
+        for (int m = 0; m < S::matrices; m++) {
+            int matrix_row = j / 8 * S::matrices + m, norm = S::inputs > 1 ? m : 0;
+            sum[m] = acc[matrix_row * 8 + j % 8] - total[norm];
+            if (fixed) sum[m] += fix(memory, tiles + (u64)matrix_row * (S::chunks * 64), j % 8, norm);
+        }
+        float value = (float)sum[0] * size[0];
         if constexpr (P == MIX) {
-            float f = (float)(sum[8] - total[1]) * size[1];
-            float g = (float)(sum[16] - total[2]) * size[2];
+            float f = (float)sum[1] * size[1];
+            float g = (float)sum[2] * size[2];
             put_out(exchange + G_AT + c, g);
             if (j != thread) before = state[c], bound = bounds ? bounds[c] : 0.0f;
             f = forget_gate(f, bounds ? &bound : 0, 0);
@@ -118,18 +158,18 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
             put_out(exchange + H_AT + c, now);
             state[c] = now;
         } else if constexpr (P == GATE) {
-            float other = (float)(sum[8] - total[0]) * size[0];
+            float other = (float)sum[1] * size[0];
             put_out(exchange + U_AT + c, swish_times(value, other));
         } else if constexpr (P == HEAD) {
             if (!finite(value)) fail(p, op + 1);
-            p.logits[c] = value;
+            put_out_to_host(p.logits + c, value);
         } else {
             put_out(exchange + (P == OUT ? O_AT : DOWN_AT) + c, value);
         }
     }
 }
 
-extern "C" __global__ void __launch_bounds__(ALL_THREADS, 1) decode(const Decode p) {
+extern "C" __global__ void __launch_bounds__(ALL_THREADS, 1) decode(const __grid_constant__ Decode p) {
     extern __shared__ uint4 shared[];
     Memory* memory = (Memory*)shared;
     const u8* base = p.arena;
@@ -139,11 +179,19 @@ extern "C" __global__ void __launch_bounds__(ALL_THREADS, 1) decode(const Decode
     if (threadIdx.x >= THREADS) {
         if (threadIdx.x < THREADS + 32)
             serve_all(p, a, memory);
+        else if (threadIdx.x < THREADS + 64)
+            norm_all(p, memory);
+#if HELPERS > 0
         else
             help_all(p, memory);
+#endif
         return;
     }
 #else
+    if (threadIdx.x >= THREADS) {
+        norm_all(p, memory);
+        return;
+    }
     send_for(p, a, memory);
 #endif
     for (int j = threadIdx.x; j < 2 * (ROWS_WORDS + 4); j += THREADS) memory->q[0][j] = 0;

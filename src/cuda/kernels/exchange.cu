@@ -17,10 +17,19 @@ __device__ __forceinline__ float load_early(const float* p) {
     return v;
 }
 
-__device__ __forceinline__ void put_out(float* p, float value) {
+// The bits of an output, which are never those of EMPTY.
+__device__ __forceinline__ u32 output_bits(float value) {
     u32 bits = __float_as_uint(value);
-    bits = bits == EMPTY ? 0x7fffffffu : bits;
-    asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(p), "r"(bits) : "memory");
+    return bits == EMPTY ? 0x7fffffffu : bits;
+}
+
+__device__ __forceinline__ void put_out(float* p, float value) {
+    asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(p), "r"(output_bits(value)) : "memory");
+}
+
+// Where the host waits for it.
+__device__ __forceinline__ void put_out_to_host(float* p, float value) {
+    asm volatile("st.relaxed.sys.global.u32 [%0], %1;" ::"l"(p), "r"(output_bits(value)) : "memory");
 }
 
 __device__ __forceinline__ bool is_there(float v) { return __float_as_uint(v) != EMPTY; }
@@ -41,9 +50,11 @@ __device__ __forceinline__ void empty(const Decode& p, int layer, int thread, in
     __threadfence();
 }
 
-__device__ __forceinline__ void fail(const Decode& p, int op) {
+__device__ __noinline__ void fail(const Decode& p, int op) {
     note_error(p.error, op, 0);
     *(volatile u32*)p.failed = 1;
+    // The host looks there when it has all logits: one of them comes from this thread, after this.
+    __threadfence_system();
 }
 
 // Waits for most of 32 outputs from all over a row: when they are there, the rest will be by the time that the row is asked for.

@@ -116,7 +116,8 @@ OUT_OF_LINE void add_tiles(const uint2* ring, int from, int count, const uint4* 
 
 // A warp's part of the products of a batch with the quantised rows. The batch begins at place `from` of the ring with tile `done` of
 // the phase's run, `across` of which go through a row.
-__device__ __forceinline__ void add_batch(const Memory* memory, int from, int batch, int done, int warp, int across, int apart, int* acc) {
+__device__ __forceinline__ void add_batch(const Memory* memory, int from, int batch, int done, u32 used, int warp, int across,
+                                          int apart, int* acc) {
     const int lane = threadIdx.x & 31, warps = WARPS + HELPERS;
 #if __CUDA_ARCH__ >= 800
     const uint4* q = (const uint4*)memory->q[lane >> 2 & 1] + 8 * (lane >> 3 & 1) + 2 * (lane & 3);
@@ -124,6 +125,9 @@ __device__ __forceinline__ void add_batch(const Memory* memory, int from, int ba
     const uint4* q = (const uint4*)memory->q[0] + 2 * (lane & 3);
 #endif
     int start = batch * warp / warps, count = batch * (warp + 1) / warps - start;
+#if __CUDA_ARCH__ >= 900
+    await_pieces(memory, used, start, count);
+#endif
     int row = (done + start) / across;
     from += start;
     add_tiles((const uint2*)memory->ring[0] + lane, from >= RING ? from - RING : from, count, q, row % 3, done + start - row * across,
@@ -131,20 +135,20 @@ __device__ __forceinline__ void add_batch(const Memory* memory, int from, int ba
 }
 
 // The products of the block's tiles with the quantised rows. `acc` must be zero. The first batch is there when all have met. Ends
-// with all threads together.
+// with all threads together. `begun` is for after that, where nobody waits.
 template <int P, typename F>
-__device__ __forceinline__ void multiply(const Decode& p, Tiles& a, Memory* memory, int units, int* acc, F meanwhile) {
+__device__ __forceinline__ void multiply(const Decode& p, Tiles& a, Memory* memory, int units, int* acc, F begun) {
     const int all = units * Shape<P>::tiles;
     int done = 0;
 #pragma unroll 1
     do {
         int batch = min(all - done, BATCH);
         meet<READY>();
-        add_batch(memory, a.from, batch, done, threadIdx.x >> 5, Shape<P>::chunks / 2, Shape<P>::apart, acc);
+        if (done == 0) begun();
+        add_batch(memory, a.from, batch, done, a.used, threadIdx.x >> 5, Shape<P>::chunks / 2, Shape<P>::apart, acc);
         a.from = a.from + batch >= RING ? a.from + batch - RING : a.from + batch;
         use_up(a, batch);
         done += batch;
-        if (done == all) meanwhile();
         meet<DONE>();
         if (Shape<P>::run <= BATCH) break;
         tell(a, memory);

@@ -9,20 +9,21 @@
 // in order, and keeps the next RING of them coming to shared memory. More are sent for when a row has just arrived: a
 // burst of weights while blocks wait for each other would hold up what they wait for.
 //
-// Compiled for one model on one GPU: the host defines HIDDEN, WIDTH, INNER, VOCAB, BLOCKS (of the grid), RING and
-// MEMORY (bytes of shared memory).
+// Compiled for one model on one GPU: the host defines HIDDEN, WIDTH, INNER, VOCAB, BLOCKS (of the grid), RING,
+// MEMORY (bytes of shared memory) and THREADS (those of a block that compute).
 
-#define THREADS 256
+// What a thread that computes holds of a row decides how many there are: see decode.rs.
 #define WARPS (THREADS / 32)
-// Four more warps, where one can send for weights: the sender, and those that help to compute (helper.cu). A multiprocessor has four
-// schedulers; threads have no fewer registers for these warps than for the sender alone.
+// One more warp works out norms (helper.cu). Where one can send for weights, one more does, and the rest of twelve warps help to
+// multiply: a multiprocessor has four schedulers, and threads have no fewer registers for twelve warps than for nine.
 #if __CUDA_ARCH__ >= 900
-#define HELPERS 3
-#define ALL_THREADS (THREADS + 32 + 32 * HELPERS)
+#define SENDERS 1
+#define HELPERS (12 - 2 - WARPS)
 #else
+#define SENDERS 0
 #define HELPERS 0
-#define ALL_THREADS THREADS
 #endif
+#define ALL_THREADS (THREADS + 32 * (SENDERS + 1 + HELPERS))
 // What no output is: a negative NaN. Arithmetic gives the positive one.
 #define EMPTY 0xffffffffu
 
@@ -34,29 +35,23 @@
 #define OUT_OF_LINE __device__ __forceinline__
 #endif
 
-// Barriers: of the threads that compute; when a row's squares are there for the helper that adds them, and its sums; when a row and
-// its weights are there for all that multiply, and the products.
-enum { ALONE = 1, SQUARED, ADDED, READY, DONE };
+// Barriers: of the threads that compute; when a row's squares are there for the warp that adds them, when all is noted that it settles,
+// and when it is done; when a row and its weights are there for all that multiply, and the products.
+enum { ALONE = 1, SQUARED, NOTED, ADDED, READY, DONE };
 template <int B>
 struct Barrier {
-    static constexpr int threads = THREADS + (B == ALONE ? 0 : B == SQUARED || B == ADDED ? 32 : 32 * HELPERS);
+    static constexpr int threads = THREADS + (B == ALONE ? 0 : B == READY || B == DONE ? 32 * HELPERS : 32);
 };
 
 template <int B>
 __device__ __forceinline__ void meet() {
-#if __CUDA_ARCH__ >= 900
     asm volatile("bar.sync %0, %1;" ::"n"(B), "n"(Barrier<B>::threads) : "memory");
-#else
-    __syncthreads();
-#endif
 }
 
 // Meets without waiting for the others.
 template <int B>
 __device__ __forceinline__ void pass_by() {
-#if __CUDA_ARCH__ >= 900
     asm volatile("bar.arrive %0, %1;" ::"n"(B), "n"(Barrier<B>::threads) : "memory");
-#endif
 }
 
 // The phases of a layer, each a product with what the one before it has put out; and the head.
@@ -131,6 +126,14 @@ struct Shape {
     static constexpr int run = most_units * tiles;
 };
 
+// A number of a phase that is known only as the kernel runs.
+#define OF_PHASE(p, number)              \
+    ((p) == MIX    ? Shape<MIX>::number  \
+     : (p) == OUT  ? Shape<OUT>::number  \
+     : (p) == GATE ? Shape<GATE>::number \
+     : (p) == DOWN ? Shape<DOWN>::number \
+                   : Shape<HEAD>::number)
+
 // Tiles come in pieces of at most so many, of which so many may be on their way, and are used in batches of at most so many.
 #define PIECE (RING / 8)
 #define PIECES 16
@@ -140,7 +143,26 @@ struct Shape {
 // For each of 16 lanes its terms, eight a chunk, and 4 more against bank conflicts.
 #define SQUARES(chunks) ((chunks) * 8 + 4)
 
+// Where a row lies behind its squares.
+#define ROW_AT(chunks) (16 * SQUARES(chunks))
+
 #define ROWS_WORDS (MAX3(3 * Shape<MIX>::chunks, Shape<OUT>::chunks, Shape<DOWN>::chunks) * 32)
+
+// Four values of a row whose quantisation is yet to be settled: see norm.cu. How many there can be, and how many that turn out to be
+// others than was thought.
+struct Note {
+    float4 v, norm;
+    // The four integers, and where they stand.
+    u32 packed, at;
+};
+#ifndef NOTES
+#define NOTES 32
+#endif
+#define FIXES 16
+struct Fix {
+    int column;
+    short norm, by;
+};
 
 struct Memory {
     uint4 ring[RING][32];
@@ -148,16 +170,24 @@ struct Memory {
     // A phase's norms and scales, sent for a phase ahead.
     float floats[MAX2(MAX2(Shape<MIX>::floats, Shape<GATE>::floats), MAX2(Shape<OUT>::floats, Shape<DOWN>::floats)) / 4];
 #endif
-    float squares[16 * SQUARES(MAX3(Shape<MIX>::chunks, Shape<OUT>::chunks, Shape<DOWN>::chunks))];
+    // A row's squares, and, but for down_proj, the row.
+    float squares[MAX3(ROW_AT(Shape<MIX>::chunks) + Shape<MIX>::chunks * 128, ROW_AT(Shape<OUT>::chunks) + Shape<OUT>::chunks * 128,
+                       ROW_AT(Shape<DOWN>::chunks))];
+    Note notes[NOTES];
     // The quantised rows twice: where one has the first sixteen columns of 32, and elsewhere zeros, the other has the last
     // sixteen. Four words lie between them, against bank conflicts.
     u32 q[2][ROWS_WORDS + 4];
     // Sums of products, and of the quantised rows. Used in turn: a phase clears its own while slow threads still read the one
     // before.
     int acc[2][MAX2(MAX3(Shape<MIX>::sums, Shape<GATE>::sums, Shape<HEAD>::sums), Shape<OUT>::sums) + 4];
-    uint4 largest[3][WARPS / 4];
+    // Each warp's, and zeros.
+    uint4 largest[3][(WARPS + 3) / 4];
     // Of a sum of squares, each lane's.
     float lanes[16];
+    Fix fixes[FIXES];
+    u32 noted, fixed, redo, bad;
+    // Of the phase's second norm; for each of the inputs what integers are multiplied by.
+    float factor, step[3];
     // What completes when pieces of tiles have come, in turn; when the floats have.
     u64 arrived[PIECES], floats_arrived;
     // How often the threads that compute have told the sender that something is free.

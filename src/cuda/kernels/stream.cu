@@ -56,6 +56,7 @@ __device__ __forceinline__ void await_arrival(const u64* barrier, int odd) {
 
 // Starts the stream of tiles.
 __device__ __forceinline__ void begin(const Decode& p, Tiles& a, Memory* memory) {
+    if (threadIdx.x < sizeof(memory->largest) / 4) ((u32*)memory->largest)[threadIdx.x] = 0;
     if (threadIdx.x == 0) {
         note_run<MIX>(p, memory);
         note_run<OUT>(p, memory);
@@ -69,6 +70,7 @@ __device__ __forceinline__ void begin(const Decode& p, Tiles& a, Memory* memory)
         asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif
         memory->frees = 0;
+        memory->noted = 0;
     }
     __syncthreads();
     a.from = 0, a.used = 0, a.told = 0, a.phase = MIX, a.layer = 0, a.to = 0, a.room = RING, a.sent = 0;
@@ -155,10 +157,11 @@ __device__ __forceinline__ void tell(Tiles& a, Memory* memory) {
 }
 
 #if __CUDA_ARCH__ >= 900
-// Waits for a batch of that many tiles, `used` pieces having been used up.
-__device__ __forceinline__ void await_pieces(const Memory* memory, u32 used, int batch) {
+// Waits for `count` tiles from `start` of a batch, `used` pieces having been used up.
+__device__ __forceinline__ void await_pieces(const Memory* memory, u32 used, int start, int count) {
 #pragma unroll 1
-    for (; batch > 0; batch -= PIECE, used++) await_arrival(&memory->arrived[used % PIECES], used / PIECES & 1);
+    for (int n = start / PIECE; n * PIECE < start + count; n++)
+        await_arrival(&memory->arrived[(used + n) % PIECES], (used + n) / PIECES & 1);
 }
 #else
 // The next batch is there, once all threads have met.
