@@ -169,11 +169,17 @@ impl HostRows {
         memory.as_mut_slice().map_err(gpu.failed("cannot use memory of the host"))?.fill(u64::MAX);
         let start = memory.as_ptr().map_err(gpu.failed("cannot use memory of the host"))?;
         let rows = HostRows { memory, start, vocab, half: 0, used: [0; 2] };
-        for n in 0..2 * Self::ROWS {
-            rows.words(n / Self::ROWS * Self::half_words(vocab) + n % Self::ROWS, 1)[0]
-                .store(0, Ordering::Relaxed);
-        }
+        rows.clear_flags();
         Ok(rows)
+    }
+
+    /// Takes back that any row of either half has an error.
+    fn clear_flags(&self) {
+        for half in 0..2 {
+            for flag in self.words(half * Self::half_words(self.vocab), Self::ROWS) {
+                flag.store(0, Ordering::Relaxed);
+            }
+        }
     }
 
     fn words(&self, from: usize, len: usize) -> &[AtomicU64] {
@@ -361,8 +367,17 @@ impl Decoder {
             let _ = self.stream.synchronize();
             self.host.empty(0);
             self.host.empty(1);
+            // Nor is what they may have found to be an error one of the next run.
+            let _ = self.forget_errors(gpu);
         }
         key
+    }
+
+    /// Takes back all errors of rows. The GPU must be idle.
+    fn forget_errors(&mut self, gpu: &Gpu) -> Result<()> {
+        self.errors = gpu.upload(&[u64::MAX; Self::MOST_ROWS])?;
+        self.host.clear_flags();
+        Ok(())
     }
 
     fn run_rows(
@@ -405,9 +420,8 @@ impl Decoder {
             return Ok(u64::MAX);
         }
         gpu.stream.synchronize().map_err(gpu.failed("failed in a forward pass"))?;
-        (0..rows.len()).for_each(|n| self.host.flag(n).store(0, Ordering::Relaxed));
         let keys = gpu.download(&self.errors)?;
-        self.errors = gpu.upload(&[u64::MAX; Self::MOST_ROWS])?;
+        self.forget_errors(gpu)?;
         // The kernel knows of one row only.
         let keys = keys.iter().zip(0..rows.len() as u64);
         Ok(keys
