@@ -28,7 +28,8 @@ impl ModelFile {
         start..spans().map(|span| span.end).max().unwrap_or(0)
     }
 
-    /// Tells the kernel how the packed matrices will be read: at first [in large pages](Advice::HugePages), as the rest. Nothing but speed depends on it. A file in memory has no use for it.
+    /// Tells the kernel how the packed matrices will be read: without it [in large pages](Advice::HugePages), as the
+    /// rest of the file. Nothing but speed depends on it. A file in memory has no use for it.
     pub fn advise(&self, advice: Advice) {
         if let Bytes::Mapped(map) = &self.bytes {
             map.advise(advice, self.packed_span());

@@ -91,8 +91,8 @@ mod x86 {
     }
 
     /// Whether look-up kernels do better by [`BySecondCache`] than by [`Once`] on this processor: on family 19h of AMD's, Zen 3
-    /// and Zen 4. Its first cache holds 32 KB, too few for a panel's tables and the weights that go by between two uses of them, and
-    /// waits for 24 lines at a time, the tables' among them.
+    /// and Zen 4 (measured on the latter). Its first cache holds 32 KB, too few for a panel's tables and the weights that go by
+    /// between two uses of them, so that tables take their part of the lines that it can wait for at a time.
     pub fn by_second_cache() -> bool {
         use std::arch::x86_64::__cpuid;
         let (vendor, version) = (__cpuid(0), __cpuid(1).eax);
