@@ -2,6 +2,7 @@
 //! and then all tests of the forward pass, of sessions and of the goldens run on it too.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mmfree::format::Config;
 use mmfree::packing::Packing;
@@ -143,6 +144,89 @@ fn decode_gives_the_cpus_bits_whatever_its_blocks_and_ring() {
             assert!(here == there && got.len() == expected.len(), "{what}");
         }
     }
+}
+
+/// A token that follows soon on another of its sequence finds its launch waiting. It does not matter what comes between them, how
+/// late it is, nor when the launch gives up.
+#[test]
+fn launches_ahead_of_their_tokens_change_nothing() {
+    if device() == Device::Cpu {
+        return;
+    }
+    let config = Config { hidden_size: 300, state_size: 300, ..synthetic::config() };
+    let (cpu, gpu) =
+        (model(&config, Packing::I2, Device::Cpu), model(&config, Packing::I2, device()));
+    let ids = tokens(&config, 1200, 5);
+    let mut here = cpu.new_state();
+    let expected = feed(&cpu, &mut here, &ids, Want::All);
+    let expected: Vec<&[u32]> = expected.chunks(config.vocab_size).collect();
+    let other_expected = feed(&cpu, &mut cpu.new_state(), &ids[7..9], Want::All);
+
+    let other_model = model(&config, Packing::I2, device());
+    let folder = TempDir::new();
+    let saved = folder.path("state");
+    let mut rng = Rng(6);
+    let mut there = gpu.new_state();
+    let mut n = 0;
+    while n < ids.len() {
+        // Some tokens in a row, then something in between.
+        for _ in 0..1 + rng.below(5) {
+            if n < ids.len() {
+                assert!(
+                    feed(&gpu, &mut there, &ids[n..=n], Want::Last) == expected[n],
+                    "token {n}"
+                );
+                n += 1;
+            }
+        }
+        let between = rng.below(9);
+        match between {
+            // About as long as a launch waits, less or more.
+            0..3 => {
+                let wait = Duration::from_micros(rng.below(500) as u64);
+                let start = Instant::now();
+                while start.elapsed() < wait {
+                    std::hint::spin_loop();
+                }
+            }
+            3 => {
+                let mut other = gpu.new_state();
+                let got = feed(&gpu, &mut other, &ids[7..9], Want::All);
+                assert!(got == other_expected, "another sequence at {n}");
+            }
+            // A clone goes on in the sequence's stead, which may leave its place to it.
+            4 => {
+                let clone = there.clone();
+                if rng.below(2) == 0 {
+                    feed(&gpu, &mut there, &ids[..1], Want::Last);
+                }
+                there = clone;
+            }
+            // To the host and back, perhaps to the same place.
+            5 => {
+                there.save(&saved).unwrap();
+                if rng.below(2) == 0 {
+                    there = gpu.load_state(&saved).unwrap();
+                }
+            }
+            6 if n < ids.len() => {
+                feed(&gpu, &mut there, &ids[n..=n], Want::None);
+                n += 1;
+            }
+            7 if n + 20 <= ids.len() => {
+                let got = feed(&gpu, &mut there, &ids[n..n + 20], Want::Last);
+                n += 20;
+                assert!(got == expected[n - 1], "token {n}");
+            }
+            // Another model on the same GPU, in turn with this one.
+            8 => {
+                let got = feed(&other_model, &mut other_model.new_state(), &ids[7..9], Want::All);
+                assert!(got == other_expected, "another model at {n}");
+            }
+            _ => (),
+        }
+    }
+    assert!(there == here);
 }
 
 /// In a process of its own, since all of a process lose the GPU together.

@@ -26,6 +26,7 @@ const DECODE: &str = concat!(
     include_str!("kernels/shape.cu"),
     include_str!("kernels/stream.cu"),
     include_str!("kernels/exchange.cu"),
+    include_str!("kernels/ahead.cu"),
     include_str!("kernels/sender.cu"),
     include_str!("kernels/norm.cu"),
     include_str!("kernels/product.cu"),

@@ -2,16 +2,21 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{Ordering, fence};
+use std::time::{Duration, Instant};
 
-use cudarc::driver::{CudaFunction, CudaSlice, CudaStream, DeviceRepr, PinnedHostSlice};
+use cudarc::driver::{CudaFunction, CudaSlice, CudaStream, DeviceRepr};
 
 use super::Gpu;
 use super::compile::Source;
 use super::driver::{Arg, Structure};
+use super::host_rows::{HostRows, NO_TOKEN};
 use super::upload::{DeviceWeights, Layout, Part, padded};
 use crate::error::Result;
 use crate::format::Config;
+
+/// A sequence whose next token came within this time after the one before is taken to go on so: see [`Decoder::run`].
+const SOON: Duration = Duration::from_micros(100);
 
 /// Threads of a block that compute; those of longer rows, where the sender's multiprocessors have room for them.
 const THREADS: usize = 256;
@@ -102,6 +107,9 @@ struct Args {
     logits: u64,
     error: u64,
     failed: u64,
+    order: u64,
+    relayed: u64,
+    gone: u64,
     place: [Place; 5],
     token: u32,
     first_set: u32,
@@ -110,7 +118,7 @@ struct Args {
     bounded: i32,
     want: i32,
     eps: f32,
-    end: u32,
+    number: u32,
 }
 
 // SAFETY: words of 8 bytes, then of 4, an even number of them: no padding; laid out as in the kernel.
@@ -124,130 +132,32 @@ pub(super) struct Decoder {
     threads: usize,
     shared: usize,
     _exchange: CudaSlice<u32>,
+    _relayed: CudaSlice<u64>,
     /// An error for each row.
     errors: CudaSlice<u64>,
     host: HostRows,
     stream: Arc<CudaStream>,
+    /// The number of the last launch ahead of its token, or of what took one back.
+    number: u32,
+    /// The launch that waits for its token, if any.
+    ahead: Option<Ahead>,
+    /// Whose token was decoded last, alone, and when that was done.
+    last: Option<(u64, Instant)>,
 }
 
-/// Memory of the host that the kernel writes to while it is read: twice, in turn, for each row whether there is an error, then for
-/// each the logits. A logit that is not there yet is `EMPTY`.
-struct HostRows {
-    memory: PinnedHostSlice<u64>,
-    /// Its first word: asking for it is a call of the driver's.
-    start: *const u64,
-    vocab: usize,
-    /// The half that is in use, and for each half how many rows have logits of a run.
-    half: usize,
-    used: [usize; 2],
-}
-
-// SAFETY: `start` is the memory's, which may go from thread to thread; it is read and written by atomic operations only.
-unsafe impl Send for HostRows {}
-// SAFETY: as above.
-unsafe impl Sync for HostRows {}
-
-const EMPTY: u32 = u32::MAX;
-
-impl HostRows {
-    const ROWS: usize = Decoder::MOST_ROWS;
-
-    /// Words of 8 bytes of a row, and of a half.
-    fn row_words(vocab: usize) -> usize {
-        vocab.div_ceil(2)
-    }
-
-    fn half_words(vocab: usize) -> usize {
-        Self::ROWS * (1 + Self::row_words(vocab))
-    }
-
-    fn new(gpu: &Gpu, vocab: usize) -> Result<HostRows> {
-        let words = 2 * Self::half_words(vocab);
-        // SAFETY: written right below, before anything reads it.
-        let mut memory = unsafe { gpu.context.alloc_pinned_with_flags(words, 0) }
-            .map_err(gpu.failed("cannot allocate memory of the host"))?;
-        memory.as_mut_slice().map_err(gpu.failed("cannot use memory of the host"))?.fill(u64::MAX);
-        let start = memory.as_ptr().map_err(gpu.failed("cannot use memory of the host"))?;
-        let rows = HostRows { memory, start, vocab, half: 0, used: [0; 2] };
-        rows.clear_flags();
-        Ok(rows)
-    }
-
-    /// Takes back that any row of either half has an error.
-    fn clear_flags(&self) {
-        for half in 0..2 {
-            for flag in self.words(half * Self::half_words(self.vocab), Self::ROWS) {
-                flag.store(0, Ordering::Relaxed);
-            }
-        }
-    }
-
-    fn words(&self, from: usize, len: usize) -> &[AtomicU64] {
-        assert!(from + len <= self.memory.len(), "words of pinned memory");
-        // SAFETY: within the memory, as just seen, which lives as long as `self`; initialised by `new`. Others that write there
-        // meanwhile are the GPU, whole words of 4 bytes, and this.
-        unsafe { std::slice::from_raw_parts(self.start.add(from).cast::<AtomicU64>(), len) }
-    }
-
-    fn flag(&self, row: usize) -> &AtomicU64 {
-        assert!(row < Self::ROWS, "a row of a decoder");
-        &self.words(self.half * Self::half_words(self.vocab) + row, 1)[0]
-    }
-
-    fn logits(&self, half: usize, row: usize) -> &[AtomicU64] {
-        let words = Self::row_words(self.vocab);
-        self.words(half * Self::half_words(self.vocab) + Self::ROWS + row * words, words)
-    }
-
-    /// Empties a half.
-    fn empty(&mut self, half: usize) {
-        for row in 0..std::mem::take(&mut self.used[half]) {
-            for word in self.logits(half, row) {
-                word.store(u64::MAX, Ordering::Relaxed);
-            }
-        }
-    }
-
-    /// Hands a row's logits on as they come.
-    fn read(&self, gpu: &Gpu, row: usize, mut take: impl FnMut(&[f32])) -> Result<()> {
-        const CHUNK: usize = 512;
-        /// Looks between questions whether the GPU still works on it.
-        const LOOKS: usize = 256;
-        let mut left = self.vocab;
-        for chunk in self.logits(self.half, row).chunks(CHUNK) {
-            let some = left.min(2 * CHUNK);
-            let mut buffer = [0u64; CHUNK];
-            let mut looks = 0;
-            let mut ended = false;
-            loop {
-                for (to, from) in buffer.iter_mut().zip(chunk) {
-                    *to = from.load(Ordering::Relaxed);
-                }
-                let bits = &bytemuck::cast_slice::<u64, u32>(&buffer)[..some];
-                if !bits.iter().fold(false, |any, &bits| any | (bits == EMPTY)) {
-                    break;
-                }
-                if ended {
-                    return Err(gpu.error("failed in a forward pass: it has ended without logits"));
-                }
-                looks += 1;
-                if looks % LOOKS == 0 {
-                    ended = gpu.is_idle().map_err(gpu.failed("failed in a forward pass"))?;
-                }
-                std::hint::spin_loop();
-            }
-            take(&bytemuck::cast_slice::<u64, f32>(&buffer)[..some]);
-            left -= some;
-        }
-        Ok(())
-    }
+/// A launch ahead of its token: its number, and the state's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ahead {
+    number: u32,
+    id: u64,
 }
 
 /// A token to be decoded.
 #[derive(Clone, Copy)]
 pub(super) struct Row {
-    /// The state's address.
+    /// The state's address, and the number of its floats.
     pub state: u64,
+    pub id: u64,
     pub token: u32,
     /// Whether logits are wanted.
     pub want: bool,
@@ -317,8 +227,9 @@ impl Decoder {
         }
         let set = 2 * padded(width) + 2 * padded(hidden) + padded(inner);
         let exchange = gpu.upload(&vec![u32::MAX; SETS * set])?;
+        let relayed = gpu.upload(&[0u64])?;
         let errors = gpu.upload(&[u64::MAX; Self::MOST_ROWS])?;
-        let host = HostRows::new(gpu, config.vocab_size)?;
+        let host = HostRows::new(gpu, config.vocab_size, Self::MOST_ROWS)?;
         let parts = [&layout.ifg, &layout.o_proj, &layout.gate, &layout.down, &layout.head];
         let place =
             parts.map(|part| Place { tiles: part.weights as u64, floats: part.floats as u64 });
@@ -333,6 +244,9 @@ impl Decoder {
             logits: 0,
             error: 0,
             failed: 0,
+            order: host.order(),
+            relayed: gpu.address(&relayed),
+            gone: host.gone(),
             place,
             token: 0,
             first_set: 0,
@@ -341,34 +255,44 @@ impl Decoder {
             bounded: i32::from(bounded),
             want: 0,
             eps: config.rms_norm_eps,
-            end: 0,
+            number: 0,
         };
-        let _exchange = exchange;
-        let stream = gpu.stream.clone();
-        let decoder =
-            Decoder { function, args, blocks, threads, shared, _exchange, errors, host, stream };
-        Ok(Some(decoder))
+        Ok(Some(Decoder {
+            function,
+            args,
+            blocks,
+            threads,
+            shared,
+            _exchange: exchange,
+            _relayed: relayed,
+            errors,
+            host,
+            stream: gpu.stream.clone(),
+            number: 0,
+            ahead: None,
+            last: None,
+        }))
     }
 
-    /// Feeds tokens to states, one after the other, at most [`MOST_ROWS`](Self::MOST_ROWS); `take` gets a row's
-    /// number and its next logits.
+    /// Feeds tokens to states, one after the other, at most [`MOST_ROWS`](Self::MOST_ROWS); `outs` take the logits of those rows
+    /// for which they are wanted.
     /// Gives the key of the first error in the order of operations and then rows, `u64::MAX` for none. The GPU may still be at
     /// the end of the last token when this returns.
-    pub fn run(
-        &mut self,
-        gpu: &Gpu,
-        rows: &[Row],
-        mut take: impl FnMut(usize, &[f32]),
-    ) -> Result<u64> {
-        assert!(rows.len() <= Self::MOST_ROWS, "rows of a decoder");
-        let key = self.run_rows(gpu, rows, &mut take);
+    ///
+    /// When one sequence goes on token by token, the launch for the next one is made while this one is decoded, so that only the
+    /// token is missing when it comes. The launch gives up by itself when there is none soon, and whatever else the GPU is
+    /// asked for, by whomever, waits until then; it is taken back where something else comes first here.
+    pub fn run(&mut self, gpu: &Gpu, rows: &[Row], outs: &mut [&mut [f32]]) -> Result<u64> {
+        assert!(rows.len() <= Self::MOST_ROWS && rows.len() == outs.len(), "rows of a decoder");
+        let key = self.run_rows(gpu, rows, outs);
         if key.is_err() {
             // Some rows may still be on their way.
+            self.take_back();
             let _ = self.stream.synchronize();
-            self.host.empty(0);
-            self.host.empty(1);
+            self.host.empty_all();
             // Nor is what they may have found to be an error one of the next run.
             let _ = self.forget_errors(gpu);
+            self.last = None;
         }
         key
     }
@@ -380,45 +304,96 @@ impl Decoder {
         Ok(())
     }
 
-    fn run_rows(
-        &mut self,
-        gpu: &Gpu,
-        rows: &[Row],
-        take: &mut impl FnMut(usize, &[f32]),
-    ) -> Result<u64> {
-        self.host.half = 1 - self.host.half;
-        self.host.used[self.host.half] = rows.len();
-        for (n, row) in rows.iter().enumerate() {
-            self.args.state = row.state;
-            self.args.token = row.token;
-            self.args.want = i32::from(row.want);
-            self.args.error = gpu.address(&self.errors) + 8 * n as u64;
-            // With unified addressing, the address of pinned memory is the same on the device.
-            self.args.failed = self.host.flag(n).as_ptr() as u64;
-            self.args.logits = self.host.logits(self.host.half, n).as_ptr() as u64;
-            // SAFETY: the buffers are this decoder's and the weights', as large as the layout has them, the host's with room
-            // for MOST_ROWS rows; the state is one of this model; the token is below the vocabulary's size.
-            unsafe {
-                let grid = [self.blocks, 1, 1];
-                let args = [Arg::Struct(&self.args as &dyn Structure)];
-                gpu.launch(&self.function, grid, self.threads as u32, self.shared, true, &args)?;
+    /// A number later than all before; never 0.
+    fn next_number(&mut self) -> u32 {
+        self.number = self.number.wrapping_add(1).max(1);
+        self.number
+    }
+
+    /// Takes back the launch that waits for its token.
+    fn take_back(&mut self) {
+        if self.ahead.take().is_some() {
+            let number = self.next_number();
+            self.host.give_order(number, NO_TOKEN);
+        }
+    }
+
+    /// Launches row `n` of a half, ahead of its token where there is a `number`.
+    fn launch(&mut self, gpu: &Gpu, half: usize, n: usize, row: &Row, number: u32) -> Result<()> {
+        self.args.state = row.state;
+        self.args.token = row.token;
+        self.args.want = i32::from(row.want);
+        self.args.number = number;
+        self.args.error = gpu.address(&self.errors) + 8 * n as u64;
+        self.args.failed = self.host.flag_address(half, n);
+        self.args.logits = self.host.logits_address(half, n);
+        // SAFETY: the buffers are this decoder's and the weights', as large as the layout has them, the host's with room
+        // for MOST_ROWS rows; the state is one of this model, and a launch ahead of its token leaves it alone until it gets one,
+        // which is when the state is seen to be the same; the token is below the vocabulary's size.
+        unsafe {
+            let grid = [self.blocks, 1, 1];
+            let args = [Arg::Struct(&self.args as &dyn Structure)];
+            gpu.launch(&self.function, grid, self.threads as u32, self.shared, true, &args)
+        }
+    }
+
+    /// A token's layers have used up exchanges.
+    fn advance(&mut self) {
+        let sets = SETS as u32;
+        self.args.first_set = (self.args.first_set + self.args.layers as u32 % sets) % sets;
+    }
+
+    fn run_rows(&mut self, gpu: &Gpu, rows: &[Row], outs: &mut [&mut [f32]]) -> Result<u64> {
+        let alone = match rows {
+            [row] if row.want => Some(row),
+            _ => None,
+        };
+        let soon = alone.is_some_and(|row| {
+            self.last.is_some_and(|(id, at)| id == row.id && at.elapsed() < SOON)
+        });
+        let half = self.host.turn(rows.len());
+        let before = self.args.first_set;
+        // The launch that has waited for this token.
+        let waiting = self.ahead.filter(|ahead| alone.is_some_and(|row| row.id == ahead.id));
+        if let (Some(ahead), Some(row)) = (waiting, alone) {
+            self.ahead = None;
+            self.host.give_order(ahead.number, row.token);
+            self.advance();
+        } else {
+            self.take_back();
+            for (n, row) in rows.iter().enumerate() {
+                self.launch(gpu, half, n, row, 0)?;
+                self.advance();
             }
-            let sets = SETS as u32;
-            self.args.first_set = (self.args.first_set + self.args.layers as u32 % sets) % sets;
         }
         // While the GPU works.
-        self.host.empty(1 - self.host.half);
-        for (n, _) in rows.iter().enumerate().filter(|(_, row)| row.want) {
-            self.host.read(gpu, n, |logits| take(n, logits))?;
+        self.host.empty_other();
+        if let (true, Some(row)) = (soon, alone) {
+            let ahead = Ahead { number: self.next_number(), id: row.id };
+            self.ahead = Some(ahead);
+            self.launch(gpu, 1 - half, 0, row, ahead.number)?;
+        }
+        let mut number = waiting.map(|ahead| ahead.number);
+        for (n, row) in rows.iter().enumerate().filter(|(_, row)| row.want) {
+            while !self.host.read(gpu, n, outs[n], number)? {
+                // It had given up before the token came.
+                number = None;
+                self.take_back();
+                self.args.first_set = before;
+                self.launch(gpu, half, n, row, 0)?;
+                self.advance();
+            }
         }
         // A row whose logits are there has ended but for that, and the rows before it.
         if rows.last().is_none_or(|row| !row.want) {
             gpu.stream.synchronize().map_err(gpu.failed("failed in a forward pass"))?;
         }
         fence(Ordering::Acquire);
-        if (0..rows.len()).all(|n| self.host.flag(n).load(Ordering::Relaxed) == 0) {
+        self.last = alone.map(|row| (row.id, Instant::now()));
+        if !self.host.any_flag(rows.len()) {
             return Ok(u64::MAX);
         }
+        self.take_back();
         gpu.stream.synchronize().map_err(gpu.failed("failed in a forward pass"))?;
         let keys = gpu.download(&self.errors)?;
         self.forget_errors(gpu)?;
@@ -435,6 +410,7 @@ impl Decoder {
 impl Drop for Decoder {
     fn drop(&mut self) {
         // The kernel may not have ended yet, and the host's memory is freed at once.
+        self.take_back();
         let _ = self.stream.synchronize();
     }
 }
@@ -452,6 +428,6 @@ fn shared_without_ring(layout: &Layout, blocks: usize, sent: bool) -> usize {
     let floats = if sent { most(&|part| part.float_count) } else { 0 };
     let notes = NOTES * NOTE / 4;
     // What the warps tell each other, what they wait for, the runs; and what alignment takes.
-    let small = 3 * 12 + 16 + FIXES * FIX / 4 + 8 + 2 * (16 + 1) + 2 + 5 * 3 + 12;
+    let small = 3 * 12 + 16 + FIXES * FIX / 4 + 10 + 2 * (16 + 1) + 2 + 5 * 3 + 12;
     (4 * (squares + q + acc + floats + notes + small)).next_multiple_of(16)
 }

@@ -87,7 +87,6 @@ impl Backend {
     /// Feeds every step's tokens to its state.
     pub fn forward(&mut self, steps: &mut [Step<'_>]) -> Result<()> {
         for step in &mut *steps {
-            step.logits.clear();
             if let Some(states) = &mut step.states {
                 let mut blank = State::new(&self.config, &self.hash);
                 blank.position = step.state.position;
@@ -97,10 +96,17 @@ impl Backend {
         }
         let rows: usize = steps.iter().map(|step| step.tokens.len()).sum();
         let few = rows <= Decoder::MOST_ROWS && self.decoder.is_some();
-        if few && steps.iter().all(|step| step.states.is_none()) {
-            self.decode(steps)?;
-        } else if rows > 0 {
-            self.passes(steps, rows)?;
+        if few && rows > 0 && steps.iter().all(|step| step.states.is_none()) {
+            let done = self.decode(steps);
+            if done.is_err() {
+                steps.iter_mut().for_each(|step| step.logits.clear());
+            }
+            done?;
+        } else {
+            steps.iter_mut().for_each(|step| step.logits.clear());
+            if rows > 0 {
+                self.passes(steps, rows)?;
+            }
         }
         for step in steps {
             step.state.memory_mut().changed_on_device();
@@ -126,22 +132,35 @@ impl Backend {
             if step.tokens.is_empty() {
                 continue;
             }
-            let state = step.state.memory_mut().bring_to_device(&self.gpu)?;
+            let floats = step.state.memory_mut().bring_to_device(&self.gpu)?;
+            let (state, id) = (floats.address(), floats.id());
             for (t, &token) in step.tokens.iter().enumerate() {
                 let want = match step.want {
                     Want::None => false,
                     Want::Last => t + 1 == step.tokens.len(),
                     Want::All => true,
                 };
-                rows.push(Row { state, token, want });
+                rows.push(Row { state, id, token, want });
                 origins.push((n, t));
             }
         }
-        let key = decoder.run(&self.gpu, &rows, |n, logits| {
-            steps[origins[n].0].logits.extend_from_slice(logits);
-        })?;
+        let vocab = self.config.vocab_size;
+        let mut wanted = rows.iter().map(|row| row.want);
+        let mut outs: Vec<&mut [f32]> = Vec::with_capacity(rows.len());
+        for step in steps.iter_mut() {
+            let wanted: Vec<bool> = wanted.by_ref().take(step.tokens.len()).collect();
+            let len = wanted.iter().filter(|&&want| want).count() * vocab;
+            // All are written: those of the token before may stay until then.
+            step.logits.truncate(len);
+            step.logits.resize(len, 0.0);
+            let mut logits = step.logits.chunks_exact_mut(vocab);
+            outs.extend(wanted.iter().map(|&want| {
+                let row = if want { logits.next() } else { None };
+                row.unwrap_or_default()
+            }));
+        }
+        let key = decoder.run(&self.gpu, &rows, &mut outs)?;
         if let Some((place, row)) = Self::error_at(&self.config, key) {
-            steps.iter_mut().for_each(|step| step.logits.clear());
             let position = origins
                 .get(row)
                 .map_or(0, |&(n, t)| steps[n].state.position.saturating_add(t as u64));
@@ -179,7 +198,7 @@ impl Backend {
         };
         let mut states = Vec::with_capacity(steps.len());
         for step in &mut *steps {
-            states.push(step.state.memory_mut().bring_to_device(&self.gpu)?);
+            states.push(step.state.memory_mut().bring_to_device(&self.gpu)?.address());
         }
         let (mut step, mut token) = (0, 0);
         loop {

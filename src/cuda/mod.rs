@@ -15,6 +15,7 @@ mod compile;
 mod decode;
 mod driver;
 mod forward;
+mod host_rows;
 mod memory;
 mod pass;
 mod upload;

@@ -88,9 +88,9 @@ impl Memory {
         }
     }
 
-    /// Brings the floats to a GPU, to be written there: the copy on the host is void. Gives their address.
+    /// Brings the floats to a GPU, to be written there: the copy on the host is void.
     #[cfg(feature = "cuda")]
-    pub fn bring_to_device(&mut self, gpu: &crate::cuda::Gpu) -> Result<u64> {
+    pub fn bring_to_device(&mut self, gpu: &crate::cuda::Gpu) -> Result<&DeviceFloats> {
         let there = self.device.take().filter(|device| device.is_on(gpu));
         let own = match there {
             Some(device) if Arc::strong_count(&device) == 1 => device,
@@ -98,7 +98,7 @@ impl Memory {
             None => Arc::new(DeviceFloats::upload(gpu, self.try_floats()?)?),
         };
         self.host = OnceLock::new();
-        Ok(self.device.insert(own).address())
+        Ok(self.device.insert(own))
     }
 }
 

@@ -137,6 +137,22 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
 
     // The matrices' outputs, and what is made of them at once.
     const int* total = acc + S::sums;
+    if constexpr (P == HEAD) {
+        for (int j = 4 * thread; j < units * 8; j += 4 * THREADS) {
+            const int c = first * 8 + j, count = min(S::rows - c, 4);
+            if (count <= 0) break;
+            float value[4];
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                int sum = acc[j + i] - total[0];
+                if (fixed) sum += fix(memory, tiles + (u64)(j / 8) * (S::chunks * 64), j % 8 + i, 0);
+                value[i] = (float)sum * size[0];
+                if (i < count && !finite(value[i])) fail(p, op + 1);
+            }
+            put_out_to_host(p.logits + c, value, count);
+        }
+        return;
+    }
     for (int j = thread; j < units * 8; j += THREADS) {
         int c = first * 8 + j;
         if (c >= S::rows) break;
@@ -160,9 +176,6 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
         } else if constexpr (P == GATE) {
             float other = (float)sum[1] * size[0];
             put_out(exchange + U_AT + c, swish_times(value, other));
-        } else if constexpr (P == HEAD) {
-            if (!finite(value)) fail(p, op + 1);
-            put_out_to_host(p.logits + c, value);
         } else {
             put_out(exchange + (P == OUT ? O_AT : DOWN_AT) + c, value);
         }
@@ -176,8 +189,22 @@ extern "C" __global__ void __launch_bounds__(ALL_THREADS, 1) decode(const __grid
     Tiles a;
     begin(p, a, memory);
 #if __CUDA_ARCH__ >= 900
+    const bool sends = threadIdx.x >= THREADS && threadIdx.x < THREADS + 32;
+    if (sends) serve_first(p, a, memory);
+#endif
+    u32 token = p.token;
+    if (p.number != 0) {
+        token = await_token(p, memory);
+        if (token == NONE) {
+#if __CUDA_ARCH__ >= 900
+            if (sends) await_first(a, memory);
+#endif
+            return;
+        }
+    }
+#if __CUDA_ARCH__ >= 900
     if (threadIdx.x >= THREADS) {
-        if (threadIdx.x < THREADS + 32)
+        if (sends)
             serve_all(p, a, memory);
         else if (threadIdx.x < THREADS + 64)
             norm_all(p, memory);
@@ -202,7 +229,7 @@ extern "C" __global__ void __launch_bounds__(ALL_THREADS, 1) decode(const __grid
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             int j = 4 * (threadIdx.x + k * THREADS) + i;
-            v[i] = j < HIDDEN ? embedded(p.embedding, p.embedding_scales, p.embedding_kind, p.token, HIDDEN, j) : 0.0f;
+            v[i] = j < HIDDEN ? embedded(p.embedding, p.embedding_scales, p.embedding_kind, token, HIDDEN, j) : 0.0f;
         }
         x[k] = make_float4(v[0], v[1], v[2], v[3]);
     }

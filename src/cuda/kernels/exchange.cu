@@ -27,9 +27,17 @@ __device__ __forceinline__ void put_out(float* p, float value) {
     asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(p), "r"(output_bits(value)) : "memory");
 }
 
-// Where the host waits for it.
-__device__ __forceinline__ void put_out_to_host(float* p, float value) {
-    asm volatile("st.relaxed.sys.global.u32 [%0], %1;" ::"l"(p), "r"(output_bits(value)) : "memory");
+// Where the host waits for them, the first `count` of four; `p` is a multiple of 16.
+__device__ __forceinline__ void put_out_to_host(float* p, const float* value, int count) {
+    if (count >= 4) {
+        asm volatile("st.relaxed.sys.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(p), "r"(output_bits(value[0])),
+                     "r"(output_bits(value[1])), "r"(output_bits(value[2])), "r"(output_bits(value[3]))
+                     : "memory");
+        return;
+    }
+#pragma unroll
+    for (int i = 0; i < 3; i++)
+        if (i < count) asm volatile("st.relaxed.sys.global.u32 [%0], %1;" ::"l"(p + i), "r"(output_bits(value[i])) : "memory");
 }
 
 __device__ __forceinline__ bool is_there(float v) { return __float_as_uint(v) != EMPTY; }

@@ -10,11 +10,21 @@ __device__ __forceinline__ void hear(Tiles& a, const Memory* memory) {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-// What the sender does, a warp of which one thread sends. `owed` are the tiles of the phase before.
+// Sends for the first floats and tiles.
+__device__ __forceinline__ void serve_first(const Decode& p, Tiles& a, Memory* memory) {
+    send_for_floats(p.arena + p.place[MIX].floats, Shape<MIX>::floats, memory);
+    send_for(p, a, memory);
+}
+
+// Waits for all that `serve_first` has sent for: a block must not end before.
+__device__ __forceinline__ void await_first(const Tiles& a, const Memory* memory) {
+    await_arrival(&memory->floats_arrived, 0);
+    for (u32 n = 0; n < a.sent; n++) await_arrival(&memory->arrived[n], 0);
+}
+
+// What the sender does then, a warp of which one thread sends. `owed` are the tiles of the phase before.
 __device__ __forceinline__ void serve_all(const Decode& p, Tiles& a, Memory* memory) {
     const u8* base = p.arena;
-    send_for_floats(base + p.place[MIX].floats, Shape<MIX>::floats, memory);
-    send_for(p, a, memory);
     int layer = 0, phase = MIX, owed = 0;
 #pragma unroll 1
     while (true) {

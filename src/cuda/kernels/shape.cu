@@ -77,10 +77,17 @@ struct Decode {
     float* logits;
     u64* error;
     u32* failed;
+    // Of a launch ahead of its token, see ahead.cu: what the host says, in its memory, the same for all blocks, and where the host
+    // reads the number of a launch that has ended for want of a token.
+    const u64* order;
+    u64* relayed;
+    u32* gone;
     Place place[PHASES];
     u32 token, first_set;
     int embedding_kind, layers, bounded, want;
     float eps;
+    // Of a launch ahead of its token; else 0.
+    u32 number;
 };
 
 #define UP4(n) (((n) + 3) & ~3)
@@ -186,6 +193,8 @@ struct Memory {
     float lanes[16];
     Fix fixes[FIXES];
     u32 noted, fixed, redo, bad;
+    // Of a launch ahead of it.
+    u32 token;
     // Of the phase's second norm; for each of the inputs what integers are multiplied by.
     float factor, step[3];
     // What completes when pieces of tiles have come, in turn; when the floats have.
