@@ -310,8 +310,8 @@ impl Decoder {
         self.number
     }
 
-    /// Takes back the launch that waits for its token.
-    fn take_back(&mut self) {
+    /// Takes back the launch that waits for its token, if any: what the GPU is asked for next does not wait for it.
+    pub fn take_back(&mut self) {
         if self.ahead.take().is_some() {
             let number = self.next_number();
             self.host.give_order(number, NO_TOKEN);
@@ -369,9 +369,11 @@ impl Decoder {
         // While the GPU works.
         self.host.empty_other();
         if let (true, Some(row)) = (soon, alone) {
-            let ahead = Ahead { number: self.next_number(), id: row.id };
-            self.ahead = Some(ahead);
-            self.launch(gpu, 1 - half, 0, row, ahead.number)?;
+            let number = self.next_number();
+            // A token can do without; what is wrong with the GPU shows in what is read from it.
+            if self.launch(gpu, 1 - half, 0, row, number).is_ok() {
+                self.ahead = Some(Ahead { number, id: row.id });
+            }
         }
         let mut number = waiting.map(|ahead| ahead.number);
         for (n, row) in rows.iter().enumerate().filter(|(_, row)| row.want) {

@@ -187,6 +187,9 @@ impl Backend {
 
     /// Any number of rows, in passes of as many as there is room for.
     fn passes(&mut self, steps: &mut [Step<'_>], rows: usize) -> Result<()> {
+        if let Some(decoder) = &mut self.decoder {
+            decoder.take_back();
+        }
         let need = rows.min(self.max_rows);
         if self.workspace.as_ref().is_none_or(|ws| ws.rows < need) {
             let rows = need.next_power_of_two().min(self.max_rows);

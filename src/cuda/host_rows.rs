@@ -33,7 +33,8 @@ pub(super) struct HostRows {
     used: [usize; 2],
 }
 
-// SAFETY: `start` is the memory's, which may go from thread to thread; it is read and written by atomic operations only.
+// SAFETY: `start` is the memory's, which may go from thread to thread; it is written by atomic operations only, and read by
+// such or volatile ones.
 unsafe impl Send for HostRows {}
 // SAFETY: as above.
 unsafe impl Sync for HostRows {}
