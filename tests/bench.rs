@@ -62,7 +62,7 @@ fn tables_and_csv_have_a_line_for_each_test() {
     let csv = run(common.into_iter().chain(["--csv"])).text();
     let columns: Vec<_> = csv.lines().map(|line| line.split(',').count()).collect();
     assert_eq!(columns.len(), 3, "{csv}");
-    assert!(csv.starts_with("test,threads,batch,isa,kernel,tokens_per_second,"), "{csv}");
+    assert!(csv.starts_with("test,device,threads,batch,isa,kernel,tokens_per_second,"), "{csv}");
     assert!(columns.iter().all(|&n| n == columns[0]), "{csv}");
 }
 

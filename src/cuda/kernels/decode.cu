@@ -1,7 +1,30 @@
 // A phase, and the kernel: see shape.cu.
 
-// Whether all meet to multiply before they see to what only their outputs need. Where a thread has few words it costs more than it gains.
+// Whether the norm of a layer is applied after all have met to multiply: only their outputs need it. Where a thread has few words it
+// costs more than it gains.
 #define AFTER_READY (HIDDEN > 1024)
+
+// What is out of the ordinary in a phase: fixes are added to its sums, or these are made again, and errors are told. Begins when all is
+// settled, ends with all threads together. Out of the way of all else: code that is jumped over is waited for, if not run.
+template <int P>
+__device__ __noinline__ void put_right(const Decode& p, const u8* base, int layer, Memory* memory, int* acc, bool bad_row) {
+    using S = Shape<P>;
+    const int op = P == HEAD ? layer * 5 : layer * 5 + P + 1;
+    if (blockIdx.x == 0 && threadIdx.x == 0 && (memory->bad || bad_row)) fail(p, P == MIX && bad_row ? op - 1 : op);
+    int first, units;
+    units_of<P>(first, units);
+    const int rows = units * S::matrices * 8;
+    const u32* tiles = (const u32*)(base + p.place[P].tiles) + (u64)first * S::tiles * 128;
+    if (memory->redo) {
+        const float* row = P == DOWN ? set_of(p, layer) + U_AT : memory->squares + ROW_AT(P == DOWN ? 0 : S::chunks);
+        const float* norms = (const float*)(base + p.place[P].floats) + (S::norms - S::inputs) * UP4(S::columns);
+        redo(memory, P, row, norms, tiles, rows, acc, acc + S::sums);
+        return;
+    }
+    for (int j = threadIdx.x; j < rows; j += THREADS)
+        acc[j] += fix(memory, tiles + (u64)(j / 8) * (S::chunks * 64), j % 8, S::inputs > 1 ? j / 8 % 3 : 0);
+    meet<ALONE>();
+}
 
 // A phase. `x` is the stream, `acc` the sums that it uses.
 template <int P>
@@ -116,27 +139,33 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
 #if __CUDA_ARCH__ < 900
     await_batch();
 #endif
-    if constexpr (!AFTER_READY) note<P>(flags, v, norms + own, memory);
     multiply<P>(p, a, memory, units, acc, [&] {
         if constexpr (AFTER_READY) {
             if constexpr (P != OUT) apply_norm();
-            note<P>(flags, v, norms + own, memory);
         }
+        note<P>(flags, v, norms + own, memory);
     });
-    meet<ADDED>();
-    const u32* tiles = (const u32*)(base + p.place[P].tiles) + (u64)first * S::tiles * 128;
-    if (memory->redo) {
-        const float* row = P == DOWN ? from : memory->squares + ROW_AT(P == DOWN ? 0 : S::chunks);
-        const float* own_norms = (const float*)(base + p.place[P].floats) + own * UP4(S::columns);
-        redo(memory, P, row, own_norms, tiles, units * S::matrices * 8, acc, acc + S::sums);
-    }
+    // The matrices' outputs, but for what is not settled yet.
+    const int* total = acc + S::sums;
+    int sum[S::matrices];
+    auto add_up = [&](int j) {
 #pragma unroll
-    for (int m = 0; m < S::inputs; m++) size[m] = memory->step[m] * size[m];
-    const u32 fixed = memory->fixed;
-    if (blockIdx.x == 0 && thread == 0 && (memory->bad || bad_row)) fail(p, P == MIX && bad_row ? op - 1 : op);
+        for (int m = 0; m < S::matrices; m++)
+            sum[m] = acc[(j / 8 * S::matrices + m) * 8 + j % 8] - total[S::inputs > 1 ? m : 0];
+    };
+    if (P != HEAD && thread < units * 8) add_up(thread);
+    meet<ADDED>();
+    const uint4 settled = *(const uint4*)&memory->noted;
+    float4 step = *(const float4*)memory->step;
+    if (RARELY(settled.y | settled.z | settled.w | bad_row)) {
+        put_right<P>(p, base, layer, memory, acc, bad_row);
+        step = *(const float4*)memory->step;
+        if (thread < units * 8) add_up(thread);
+    }
+    size[0] = step.x * size[0];
+    if constexpr (S::inputs > 1) size[1] = step.y * size[1], size[2] = step.z * size[2];
 
     // The matrices' outputs, and what is made of them at once.
-    const int* total = acc + S::sums;
     if constexpr (P == HEAD) {
         for (int j = 4 * thread; j < units * 8; j += 4 * THREADS) {
             const int c = first * 8 + j, count = min(S::rows - c, 4);
@@ -145,46 +174,46 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 int sum = acc[j + i] - total[0];
-                if (fixed) sum += fix(memory, tiles + (u64)(j / 8) * (S::chunks * 64), j % 8 + i, 0);
                 value[i] = (float)sum * size[0];
-                if (i < count && !finite(value[i])) fail(p, op + 1);
+                if (RARELY(i < count && !finite(value[i]))) fail(p, op + 1);
             }
             put_out_to_host(p.logits + c, value, count);
         }
         return;
     }
+    constexpr bool once = S::most_units * 8 <= THREADS;
     for (int j = thread; j < units * 8; j += THREADS) {
         int c = first * 8 + j;
-        if (c >= S::rows) break;
-        int sum[S::matrices];
-#pragma unroll
-        for (int m = 0; m < S::matrices; m++) {
-            int matrix_row = j / 8 * S::matrices + m, norm = S::inputs > 1 ? m : 0;
-            sum[m] = acc[matrix_row * 8 + j % 8] - total[norm];
-            if (fixed) sum[m] += fix(memory, tiles + (u64)matrix_row * (S::chunks * 64), j % 8, norm);
-        }
+        if (S::rows % 8 != 0 && c >= S::rows) break;
+        if (!once && j != thread) add_up(j);
         float value = (float)sum[0] * size[0];
         if constexpr (P == MIX) {
             float f = (float)sum[1] * size[1];
             float g = (float)sum[2] * size[2];
             put_out(exchange + G_AT + c, g);
-            if (j != thread) before = state[c], bound = bounds ? bounds[c] : 0.0f;
-            f = forget_gate(f, bounds ? &bound : 0, 0);
-            float now = f * before + input_gate(value, f);
+            if (!once && j != thread) before = state[c], bound = bounds ? bounds[c] : 0.0f;
+            // As `forget_gate` and `input_gate`.
+            f = quotient(1.0f, 1.0f + exp_(-f));
+            if (bounds) f = bound + (1.0f - bound) * f;
+            float now = f * before + quotient(value * (1.0f - f), 1.0f + exp_(-value));
             put_out(exchange + H_AT + c, now);
             state[c] = now;
         } else if constexpr (P == GATE) {
             float other = (float)sum[1] * size[0];
-            put_out(exchange + U_AT + c, swish_times(value, other));
+            put_out(exchange + U_AT + c, quotient(value * other, 1.0f + exp_(-value)));
         } else {
             put_out(exchange + (P == OUT ? O_AT : DOWN_AT) + c, value);
         }
+        if (once) break;
     }
 }
 
 extern "C" __global__ void __launch_bounds__(ALL_THREADS, 1) decode(const __grid_constant__ Decode p) {
     extern __shared__ uint4 shared[];
-    Memory* memory = (Memory*)shared;
+    // The address in a register: else it is worked out anew in many places, each time from a special register.
+    u32 shared_at;
+    asm volatile("mov.u32 %0, %1;" : "=r"(shared_at) : "r"(shared_address(shared)));
+    Memory* memory = (Memory*)__cvta_shared_to_generic(shared_at);
     const u8* base = p.arena;
     Tiles a;
     begin(p, a, memory);

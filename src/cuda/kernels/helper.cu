@@ -26,9 +26,11 @@ __device__ __forceinline__ void norm_all(const Decode& p, Memory* memory) {
         float sum = sum_of_lanes(memory);
         const float n = in ? INNER : out ? WIDTH : HIDDEN;
         const float part = in ? 1.0f / INNER : out ? 1.0f / WIDTH : 1.0f / HIDDEN;
-        float factor = factor_from(sum, n, part, LINEAR_EPS);
         meet<NOTED>();
-        settle(memory, sum, factor, phase == MIX ? 3 : 1);
+        const u32 noted = memory->noted;
+        const Note of = memory->notes[(threadIdx.x & 31) % NOTES];
+        float factor = factor_from(sum, n, part, LINEAR_EPS);
+        settle(memory, of, noted, sum, factor, phase == MIX ? 3 : 1);
         pass_by<ADDED>();
     } while (!next_phase(p, phase, layer));
 }

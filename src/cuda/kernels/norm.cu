@@ -67,6 +67,7 @@ __device__ __forceinline__ float divide_plain(float a, float b) {
 
 // What is out of the ordinary.
 __device__ __noinline__ float divide_slowly(float a, float b) { return a / b; }
+__device__ __noinline__ float4 divide_slowly(float4 a, float4 b) { return make_float4(a.x / b.x, a.y / b.y, a.z / b.z, a.w / b.w); }
 __device__ __noinline__ float factor_slowly(float sum, int n, float eps) { return rms_factor(sum, n, eps); }
 
 // As `rms_factor`, without a branch on the way. 1 / N times `sum`, corrected once, is the quotient, N being an integer and far from
@@ -79,7 +80,7 @@ __device__ __forceinline__ float factor_from(float sum, float n, float part, flo
     asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(m));
     float g = m * r;
     g = __fmaf_rn(__fmaf_rn(-g, g, m), 0.5f * r, g);
-    if (!plain(sum) || !plain(m) || (__float_as_uint(g) & 0x7fffffu) == 0x7fffffu) return factor_slowly(sum, (int)n, eps);
+    if (RARELY(!plain(sum) || !plain(m) || (__float_as_uint(g) & 0x7fffffu) == 0x7fffffu)) return factor_slowly(sum, (int)n, eps);
     r = __fmaf_rn(r, __fmaf_rn(-g, r, 1.0f), r);
     return __fmaf_rn(r, __fmaf_rn(-g, r, 1.0f), r);
 }
@@ -118,11 +119,21 @@ __device__ __forceinline__ float4 times(float4 v, float factor, float4 w) {
 
 __device__ __forceinline__ float4 times(float4 v, float4 w) { return make_float4(v.x * w.x, v.y * w.y, v.z * w.z, v.w * w.w); }
 
-// Four quotients at once, without a branch in each.
+// Whether a / b is plain, or a zero, for b at least 1: outputs of matrices are zeros now and then.
+__device__ __forceinline__ bool plain_over_one(float a, float b) { return (plain(a) || a == 0.0f) && plain(b); }
+__device__ __forceinline__ float divide_over_one(float a, float b) { return a == 0.0f ? a : divide_plain(a, b); }
+
+// Four quotients at once, of divisors that are at least 1, without a branch in each.
 __device__ __forceinline__ float4 divide(float4 a, float4 b) {
-    if (plain(a.x) && plain(a.y) && plain(a.z) && plain(a.w) && plain(b.x) && plain(b.y) && plain(b.z) && plain(b.w))
-        return make_float4(divide_plain(a.x, b.x), divide_plain(a.y, b.y), divide_plain(a.z, b.z), divide_plain(a.w, b.w));
-    return make_float4(divide_slowly(a.x, b.x), divide_slowly(a.y, b.y), divide_slowly(a.z, b.z), divide_slowly(a.w, b.w));
+    if (RARELY(!(plain_over_one(a.x, b.x) && plain_over_one(a.y, b.y) && plain_over_one(a.z, b.z) && plain_over_one(a.w, b.w))))
+        return divide_slowly(a, b);
+    return make_float4(divide_over_one(a.x, b.x), divide_over_one(a.y, b.y), divide_over_one(a.z, b.z), divide_over_one(a.w, b.w));
+}
+
+// a / b, for b at least 1: what `sigmoid` and `swish_times` divide.
+__device__ __forceinline__ float quotient(float a, float b) {
+    if (RARELY(!plain_over_one(a, b))) return divide_slowly(a, b);
+    return divide_over_one(a, b);
 }
 
 // 127 / v, for v at least 1e-5.
@@ -219,7 +230,7 @@ __device__ __forceinline__ u32 quantise(const float4 (*z)[Shape<P>::each], Memor
         asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(scale[m]) : "f"(most));
         scale[m] = 127.0f * scale[m];
     }
-    if (!all_plain && threadIdx.x == 0) atomicAdd(&memory->noted, NOTES + 1);
+    if (RARELY(!all_plain && threadIdx.x == 0)) atomicAdd(&memory->noted, NOTES + 1);
     u32 flags = 0;
     int sum[inputs];
 #pragma unroll
@@ -244,59 +255,57 @@ __device__ __forceinline__ u32 quantise(const float4 (*z)[Shape<P>::each], Memor
     return flags;
 }
 
-// Notes a word of a row and its norm's, with the integers that were made of it, which stand at `at`.
-OUT_OF_LINE void note_word(Memory* memory, float4 v, float4 norm, u32 at) {
+// Notes a word of a row and its norm's, with the integers that were made of it for an input, whose rows are `apart` words apart.
+OUT_OF_LINE void note_word(Memory* memory, float4 v, float4 norm, int at, int input, int apart) {
     u32 n = atomicAdd(&memory->noted, 1u);
-    if (n < NOTES) memory->notes[n] = {v, norm, memory->q[at >> 2 & 1][permuted(at)], at};
+    if (RARELY(n >= NOTES)) return;
+    memory->notes[n] = {v, norm, memory->q[at >> 2 & 1][input * apart + permuted(at)], (unsigned short)at, (unsigned short)input};
 }
 
 // Notes the words of `flags`, with what they are quantised from: the row `v` and the norms. Then all is noted.
 template <int P>
 __device__ __forceinline__ void note(u32 flags, const float4* v, const float4 (*norms)[Shape<P>::each], Memory* memory) {
     constexpr int each = Shape<P>::each;
-    if (flags) {
+    if (RARELY(flags)) {
 #pragma unroll
         for (int m = 0; m < Shape<P>::inputs; m++)
 #pragma unroll
             for (int k = 0; k < each; k++)
-                if (flags >> (m * each + k) & 1)
-                    note_word(memory, v[k], norms[m][k], m * Shape<P>::chunks * 32 + threadIdx.x + k * THREADS);
+                if (RARELY(flags >> (m * each + k) & 1))
+                    note_word(memory, v[k], norms[m][k], threadIdx.x + k * THREADS, m, Shape<P>::chunks * 32);
     }
     pass_by<NOTED>();
 }
 
 // What is noted, by the warp that works out norms, a word by each lane: the steps, and integers that are others than was thought.
-// `sum` and `factor` are the second norm's.
-__device__ __forceinline__ void settle(Memory* memory, float sum, float factor, int inputs) {
+// `of` is the lane's note, `sum` and `factor` are the second norm's.
+__device__ __forceinline__ void settle(Memory* memory, const Note& of, u32 noted, float sum, float factor, int inputs) {
     const int lane = threadIdx.x & 31;
-    const u32 noted = memory->noted;
     const bool some = lane < noted && lane < NOTES;
-    Note of = memory->notes[min(lane, NOTES - 1)];
-    const u32 number = inputs > 1 ? of.at / (Shape<MIX>::chunks * 32) : 0, word = of.at - number * (Shape<MIX>::chunks * 32);
+    const u32 input = of.input;
     float4 y = times(of.v, factor, of.norm);
-    u32 top = largest_of(y);
-    u32 most = warp_max(some && number == 0 ? top : 0);
-    if (inputs > 1) {
-        u32 second = warp_max(some && number == 1 ? top : 0), third = warp_max(some && number == 2 ? top : 0);
-        most = lane == 1 ? second : lane == 2 ? third : most;
-    }
+    u32 top = some ? largest_of(y) : 0;
+    u32 first = warp_max(input == 0 ? top : 0), mine = first;
     // Lane m has what belongs to input m.
-    float largest = __uint_as_float(most);
-    bool redo = noted > NOTES || (lane < inputs && !(largest > 1.001e-5f));
-    float scale = scale_for(largest > 1e-5f ? largest : 1e-5f);
-    if (lane < inputs) memory->step[lane] = plain(scale) ? divide_plain(1.0f, scale) : divide_slowly(1.0f, scale);
-    float by = __shfl_sync(0xffffffffu, scale, some ? number : 0);
+    if (inputs > 1) {
+        u32 second = warp_max(input == 1 ? top : 0), third = warp_max(input == 2 ? top : 0);
+        first = lane == 1 ? second : lane == 2 ? third : first;
+        mine = input == 1 ? second : input == 2 ? third : mine;
+    }
+    // What is out of the ordinary is made again.
+    float largest = __uint_as_float(first);
+    bool redo = noted > NOTES || (lane < inputs && !(largest > 1.001e-5f && largest < 1e17f));
+    float by = divide_plain(127.0f, __uint_as_float(mine));
+    float step = divide_plain(1.0f, divide_plain(127.0f, largest));
     u32 a = quantised(y.x * by), b = quantised(y.y * by), c = quantised(y.z * by), d = quantised(y.w * by);
     u32 right = __byte_perm(__byte_perm(a, b, 0x0040), __byte_perm(c, d, 0x0040), 0x5410), wrong = of.packed;
     redo = __any_sync(0xffffffffu, redo);
+    if (lane < inputs) memory->step[lane] = step;
     if (lane == 0) {
-        memory->noted = 0;
-        memory->fixed = 0;
-        memory->redo = redo;
-        memory->bad = !finite(sum);
+        *(uint4*)&memory->noted = make_uint4(0, 0, redo, !finite(sum));
         memory->factor = factor;
     }
-    if (__any_sync(0xffffffffu, some && right != wrong)) {
+    if (RARELY(__any_sync(0xffffffffu, some && right != wrong))) {
         __syncwarp();
 #pragma unroll 1
         for (int i = 0; i < 4; i++, right >>= 8, wrong >>= 8) {
@@ -304,7 +313,7 @@ __device__ __forceinline__ void settle(Memory* memory, float sum, float factor, 
             if (!some || difference == 0) continue;
             u32 at = atomicAdd(&memory->fixed, 1u);
             if (at < FIXES)
-                memory->fixes[at] = {(int)word * 4 + i, (short)number, (short)difference};
+                memory->fixes[at] = {(int)of.at * 4 + i, (short)input, (short)difference};
             else
                 memory->redo = 1;
         }

@@ -24,11 +24,14 @@
 #define HELPERS 0
 #endif
 #define ALL_THREADS (THREADS + 32 * (SENDERS + 1 + HELPERS))
+// What hardly ever is so.
+#define RARELY(condition) __builtin_expect(!!(condition), 0)
+
 // What no output is: a negative NaN. Arithmetic gives the positive one.
 #define EMPTY 0xffffffffu
 
-// The code should fit the cache of instructions: at 2.7B it was 150 KiB, and 6 more took a tenth of the speed. Where a thread has few
-// words of a row it does, and calls only cost time.
+// The code should fit the cache of instructions: at 2.7B it was 150 KiB, and 6 more took a tenth of the speed. Nor should there be much to
+// jump over on the way from one barrier to the next. Where a thread has few words of a row the code is short, and calls only cost time.
 #if HIDDEN > 1024
 #define OUT_OF_LINE __device__ __noinline__
 #else
@@ -45,7 +48,11 @@ struct Barrier {
 
 template <int B>
 __device__ __forceinline__ void meet() {
-    asm volatile("bar.sync %0, %1;" ::"n"(B), "n"(Barrier<B>::threads) : "memory");
+    // `bar.sync` asks that all who wait do so at the same instruction: those that help to multiply wait at another one.
+    if (B == READY && HELPERS > 0)
+        asm volatile("barrier.sync %0, %1;" ::"n"(B), "n"(Barrier<B>::threads) : "memory");
+    else
+        asm volatile("bar.sync %0, %1;" ::"n"(B), "n"(Barrier<B>::threads) : "memory");
 }
 
 // Meets without waiting for the others.
@@ -159,8 +166,9 @@ struct Shape {
 // others than was thought.
 struct Note {
     float4 v, norm;
-    // The four integers, and where they stand.
-    u32 packed, at;
+    // The four integers, and their word of the row; which of the phase's inputs they are of.
+    u32 packed;
+    unsigned short at, input;
 };
 #ifndef NOTES
 #define NOTES 32
@@ -193,10 +201,10 @@ struct Memory {
     float lanes[16];
     Fix fixes[FIXES];
     u32 noted, fixed, redo, bad;
+    // For each of the inputs what integers are multiplied by; the factor of the phase's second norm.
+    float step[3], factor;
     // Of a launch ahead of it.
     u32 token;
-    // Of the phase's second norm; for each of the inputs what integers are multiplied by.
-    float factor, step[3];
     // What completes when pieces of tiles have come, in turn; when the floats have.
     u64 arrived[PIECES], floats_arrived;
     // How often the threads that compute have told the sender that something is free.

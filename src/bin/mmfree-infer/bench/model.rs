@@ -24,11 +24,13 @@ const MAX_TOKENS: usize = 1 << 24;
 struct Row {
     /// `pp512`: a prompt of 512 tokens; `tg128`: 128 tokens decoded.
     test: String,
-    threads: usize,
+    device: String,
+    /// Where it runs on the CPU, as `isa` and `kernel`.
+    threads: Option<usize>,
     /// Sequences that are run together.
     batch: usize,
-    isa: &'static str,
-    kernel: &'static str,
+    isa: Option<&'static str>,
+    kernel: Option<&'static str>,
     tokens_per_second: f64,
     /// Largest less smallest rate of the repetitions, in per cent of the median.
     spread_percent: f64,
@@ -53,12 +55,14 @@ struct Row {
 impl table::Row for Row {
     fn columns(&self) -> Vec<(&'static str, &'static str, Cell)> {
         let number = |value: Option<f64>| Cell::number(value, 1);
+        let text = |value: Option<&str>| value.map_or(Cell::None, |text| Cell::Text(text.into()));
         vec![
             ("test", "test", Cell::Text(self.test.clone())),
-            ("threads", "threads", Cell::Whole(self.threads as u64)),
+            ("device", "device", Cell::Text(self.device.clone())),
+            ("threads", "threads", self.threads.map_or(Cell::None, |n| Cell::Whole(n as u64))),
             ("batch", "batch", Cell::Whole(self.batch as u64)),
-            ("isa", "isa", Cell::Text(self.isa.into())),
-            ("kernel", "kernel", Cell::Text(self.kernel.into())),
+            ("isa", "isa", text(self.isa)),
+            ("kernel", "kernel", text(self.kernel)),
             ("tokens/s", "tokens_per_second", Cell::Number(self.tokens_per_second, 1)),
             ("+- %", "spread_percent", Cell::Number(self.spread_percent / 2.0, 0)),
             ("MB/token", "bytes_per_token", number(self.bytes_per_token.map(|b| b / 1e6))),
@@ -153,17 +157,18 @@ fn measure(model: &Model, test: Test, repetitions: u32) -> Result<Row, Failure> 
         - rates.iter().copied().fold(f64::INFINITY, f64::min);
     let packing = model.file().matrices().filter_map(|name| model.file().matrix(name)).next();
     let rows = if let Test::Prompt(n) = test { n } else { batch };
-    let kernel = packing.map_or("", |(matrix, _)| model.kernel_for(matrix.packing(), rows).name());
+    let kernel = packing.map(|(matrix, _)| model.kernel_for(matrix.packing(), rows).name());
     let share = |of: f64, machine: &[f64]| {
         let shares: Vec<f64> = rates.iter().zip(machine).map(|(r, m)| 100.0 * r * of / m).collect();
         median(&shares)
     };
     Ok(Row {
         test: name,
-        threads: model.threads(),
+        device: model.device().to_string(),
+        threads: on_cpu.then(|| model.threads()),
         batch,
-        isa: model.isa().name(),
-        kernel,
+        isa: on_cpu.then(|| model.isa().name()),
+        kernel: kernel.filter(|_| on_cpu),
         tokens_per_second: rate,
         spread_percent: 100.0 * spread / rate,
         bytes_per_pass: pass,
