@@ -314,6 +314,7 @@ impl Job<'_> {
                 stop: outcome.stop,
                 seed: options.seed,
                 sampling: options.into(),
+                device: model.device().to_string(),
                 threads: model.threads(),
                 isa: model.isa().name(),
                 load_seconds: self.opened.time().as_secs_f64(),
@@ -328,15 +329,8 @@ impl Job<'_> {
             return Ok(());
         }
         let name = model.file().path().display();
-        let threads = match model.threads() {
-            1 => "1 thread".to_owned(),
-            threads => format!("{threads} threads"),
-        };
-        say(&format!(
-            "model:  {name}, ready in {}; {}, {threads}",
-            time(self.opened.time()),
-            model.isa().name()
-        ));
+        let ready = time(self.opened.time());
+        say(&format!("model:  {name}, ready in {ready}; {}", report::place(model)));
         say(&format!("prompt: {}", rate(outcome.prompt.0, outcome.prompt.1)));
         let rate = match report::per_second(outcome.text.0, outcome.text.1) {
             Some(rate) => format!(", {rate:.1} tokens/s after the first"),
@@ -361,6 +355,7 @@ struct Summary<'a> {
     stop: &'a str,
     seed: u64,
     sampling: Sampling,
+    device: String,
     threads: usize,
     isa: &'a str,
     load_seconds: f64,

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use mmfree::{Device, Model};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -47,6 +48,15 @@ pub fn time(time: Duration) -> String {
 /// A number of tokens with its unit.
 pub fn tokens(count: usize) -> String {
     if count == 1 { "1 token".to_owned() } else { format!("{count} tokens") }
+}
+
+/// What a model runs on.
+pub fn place(model: &Model) -> String {
+    match (model.device(), model.threads()) {
+        (Device::Cpu, 1) => format!("{}, 1 thread", model.isa().name()),
+        (Device::Cpu, threads) => format!("{}, {threads} threads", model.isa().name()),
+        (device, _) => device.to_string(),
+    }
 }
 
 /// A number of tokens and how fast they were; for none, the number alone.

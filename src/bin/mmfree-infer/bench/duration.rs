@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use mmfree::{Device, Model, State, Step, Want};
+use mmfree::{Model, State, Step, Want};
 use serde::Serialize;
 
 use super::open;
@@ -63,12 +63,10 @@ pub fn run(args: &ModelBenchArgs) -> Result<(), Failure> {
     let model = &*opened.model;
     let sensors = Sensors::find(Path::new("/"));
     sensors.notes().iter().for_each(|note| say(note));
-    let place = match model.device() {
-        Device::Cpu => format!("{} threads, {}", model.threads(), model.isa().name()),
-        device => device.to_string(),
-    };
-    let file = model.file().path().display();
-    let title = format!("{file}, {batch} sequences, {place}, for {}\n", report::time(duration));
+    let (file, place) = (model.file().path().display(), report::place(model));
+    let many = if batch == 1 { "" } else { "s" };
+    let title =
+        format!("{file}, {batch} sequence{many}, {place}, for {}\n", report::time(duration));
     let mut printer = Printer::new(Format::of(args.json, args.csv), title);
     let mut decoder = Decoder::new(model, batch);
     decoder.step()?;
