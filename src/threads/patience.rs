@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 pub(super) struct Patience {
     /// When to try the other threads again.
     until: Option<Instant>,
-    /// How often a loss has come right after another: each doubles the multiple.
+    /// For how long the caller was to work alone when that was set.
+    alone: Duration,
+    /// How often a loss has come soon after the caller had worked alone for another: each doubles the multiple.
     losses: u32,
     /// Runs, one after another, in which the others took no task.
     in_vain: u32,
@@ -29,6 +31,7 @@ impl Patience {
 
     /// The first multiple, and the longest time that the caller works alone.
     const MULTIPLE: u32 = 32;
+    const MOST_LOSSES: u32 = 7;
     const LONGEST: Duration = Duration::from_millis(1000);
 
     /// Whether the caller works alone.
@@ -64,9 +67,10 @@ impl Patience {
         };
         self.in_vain = 0;
         self.in_vain_time = Duration::ZERO;
-        let again = self.until.is_some_and(|until| start < until + 4 * lost);
-        self.losses = if again { (self.losses + 1).min(4) } else { 0 };
-        self.until = Some(end + (lost * (Self::MULTIPLE << self.losses)).min(Self::LONGEST));
+        let again = self.until.is_some_and(|until| start < until + self.alone / 2);
+        self.losses = if again { (self.losses + 1).min(Self::MOST_LOSSES) } else { 0 };
+        self.alone = (lost * (Self::MULTIPLE << self.losses)).min(Self::LONGEST);
+        self.until = Some(end + self.alone);
     }
 }
 
@@ -132,5 +136,12 @@ mod tests {
         }
         patience.judge(now, now + ms(1), ms(0), 2, 2);
         assert!(patience.is_lost(now + ms(256)) && !patience.is_lost(now + ms(257)));
+        // Losses that come within half of that time after it make it longer.
+        now += ms(257 + 120);
+        for _ in 0..8 {
+            patience.judge(now, now + ms(1), ms(0), 2, 2);
+            now += ms(1);
+        }
+        assert!(patience.is_lost(now + ms(510)) && !patience.is_lost(now + ms(512)));
     }
 }
