@@ -53,10 +53,11 @@ mod x86 {
     }
 
     /// Into the second cache, and from there into the first. For processors whose first cache can wait for too few
-    /// lines at a time: the second one's own prefetching, which ends with each page, goes on beyond what it waits for.
-    pub struct BySecondCache;
+    /// lines at a time: the second one's own prefetching, which ends with each page, goes on beyond what it waits for. A thread
+    /// that is `ALONE` asks further ahead; where several share the memory's bandwidth, that is no faster.
+    pub struct BySecondCache<const ALONE: bool>;
 
-    impl BySecondCache {
+    impl<const ALONE: bool> BySecondCache<ALONE> {
         /// Bytes that the processor's own prefetching does not go beyond.
         const PAGE: usize = 4096;
 
@@ -64,11 +65,11 @@ mod x86 {
         const PAGE_DISTANCE: usize = 4096;
 
         /// How far ahead of the loads lines are asked for in the first cache.
-        const NEAR: usize = 1536;
+        const NEAR: usize = if ALONE { 3072 } else { 1536 };
     }
 
-    impl Weights for BySecondCache {
-        const DISTANCE: usize = 8192;
+    impl<const ALONE: bool> Weights for BySecondCache<ALONE> {
+        const DISTANCE: usize = if ALONE { 16384 } else { 8192 };
 
         #[inline(always)]
         fn line(bytes: &[u8], at: usize) {
@@ -102,11 +103,14 @@ mod x86 {
     }
 
     /// Evaluates `$call`, which is generic over [`Weights`], for [`BySecondCache`] as the type `$way` where `$second` holds, else
-    /// for [`Once`].
+    /// for [`Once`]; in the former case for a thread that is alone where `$alone` holds.
     macro_rules! with_weights {
-        ($second:expr, |$way:ident| $call:expr) => {
-            if $second {
-                type $way = $crate::kernels::prefetch::BySecondCache;
+        ($second:expr, $alone:expr, |$way:ident| $call:expr) => {
+            if $second && $alone {
+                type $way = $crate::kernels::prefetch::BySecondCache<true>;
+                $call
+            } else if $second {
+                type $way = $crate::kernels::prefetch::BySecondCache<false>;
                 $call
             } else {
                 type $way = $crate::kernels::prefetch::Once;

@@ -72,7 +72,7 @@ impl Kernel for T5Avx2Add {
 
     fn compute(&self, job: &Job<'_>, out: &mut [i32]) {
         // SAFETY: `self` holds the proof that the CPU has AVX2.
-        with_weights!(self.1, |W| unsafe { add::<W>(job, out) })
+        with_weights!(self.1, false, |W| unsafe { add::<W>(job, out) })
     }
 }
 

@@ -56,7 +56,7 @@ impl Kernel for I2Avx512Add {
 
     fn compute(&self, job: &Job<'_>, out: &mut [i32]) {
         // SAFETY: `self` holds the proof that the CPU has the instructions.
-        with_weights!(self.1, |W| unsafe { compute::<W>(job, out) })
+        with_weights!(self.1, false, |W| unsafe { compute::<W>(job, out) })
     }
 }
 
