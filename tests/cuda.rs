@@ -110,7 +110,9 @@ fn decode_gives_the_cpus_bits_whatever_its_blocks_and_ring() {
     if device() == Device::Cpu {
         return;
     }
-    let shapes = [(1100, 1100, 3000, 4), (2100, 2300, 5003, 2), (500, 250, 1400, 5)];
+    // 320 threads and 256 that compute, with others that help, above and below 1024 columns.
+    let shapes =
+        [(1100, 1100, 3000, 4), (2100, 2300, 5003, 2), (1400, 1400, 2900, 3), (500, 250, 1400, 5)];
     for (hidden, width, inner, layers) in shapes {
         let config = Config {
             hidden_size: hidden,
