@@ -165,7 +165,7 @@ pub(super) struct Row {
 
 impl Decoder {
     /// Rows that go through faster one after the other than together, as measured on an H100.
-    pub const MOST_ROWS: usize = 12;
+    pub const MOST_ROWS: usize = 16;
 
     /// `None` where the model or the GPU is not made for it: short convolutions, weights of norms that are very large, rows too
     /// long for the registers or the shared memory, blocks that cannot be made to run at once.
