@@ -51,7 +51,7 @@ impl Kernel for T5Avx512Add {
 
     fn compute(&self, job: &Job<'_>, out: &mut [i32]) {
         // SAFETY: `self` holds the proof that the CPU has the instructions.
-        with_weights!(self.1, job.is_whole(), |W| unsafe { compute::<W>(job, out) })
+        with_weights!(self.1, job.is_alone(), |W| unsafe { compute::<W>(job, out) })
     }
 }
 
