@@ -300,7 +300,7 @@ impl<'a> Job<'a> {
 
     /// Asks for a share of what is read next aside from the weights. Kernels that read weights from memory call it
     /// for each strip or block, with its number in their order and how many there are: a few lines at a time do not keep the
-    /// weights from coming.
+    /// weights from coming. Only the last ones ask, lest the weights of the others push it out of the first cache again.
     #[inline(always)]
     pub fn fetch_aside(&self, number: usize, of: usize) {
         let lines = |part: &[u8]| part.len().div_ceil(prefetch::LINE);
@@ -308,7 +308,15 @@ impl<'a> Job<'a> {
         if all == 0 {
             return;
         }
-        let share = all.div_ceil(of).max(16);
+        /// Lines of a share at least.
+        const SHARE: usize = 16;
+        /// Strips or blocks at the end that ask for nothing: time for it to come.
+        const SPARE: usize = 6;
+        let last = of.min(all.div_ceil(SHARE) + SPARE);
+        let Some(number) = (number + last).checked_sub(of) else {
+            return;
+        };
+        let share = all.div_ceil(last).max(SHARE);
         // Lines to pass over, then lines to ask for.
         let (mut skip, mut left) = (number * share, share);
         for part in self.aside {

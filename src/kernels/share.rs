@@ -111,6 +111,12 @@ impl<'r, 'a> Shares<'r, 'a> {
     }
 
     fn cut(&self, thread: usize) -> Cut {
+        if thread == 0 {
+            return Cut { which: 0, strip: 0, line: 0 };
+        }
+        if thread >= self.threads {
+            return Cut { which: self.loads.len(), strip: 0, line: 0 };
+        }
         let mut line = (self.lines as u64 * thread as u64 / self.threads as u64) as usize;
         let mut which = 0;
         while which < self.loads.len() && line >= lines(&self.loads[which].matrix) {
