@@ -168,6 +168,14 @@ pub fn dequantise(sums: &[i32], factor: f32, out: &mut [f32]) {
     }
 }
 
+/// As [`dequantise`], with the bits of the floats in the place of the sums.
+#[inline(always)]
+pub fn dequantise_in_place(sums: &mut [i32], factor: f32) {
+    for sum in sums {
+        *sum = (*sum as f32 * factor).to_bits() as i32;
+    }
+}
+
 /// Integer sums that are the rest of others: `sums += rest`.
 #[inline(always)]
 pub fn add_sums(sums: &mut [i32], rest: &[i32]) {

@@ -14,6 +14,7 @@ macro_rules! operations {
             fn quantise(x: &[f32], factor: f32, weight: &[f32], q: &mut [i8])
                 -> Result<RowScale, NonFinite>;
             fn dequantise(sums: &[i32], factor: f32, out: &mut [f32]) -> ();
+            fn dequantise_in_place(sums: &mut [i32], factor: f32) -> ();
             fn add_sums(sums: &mut [i32], rest: &[i32]) -> ();
             fn recurrence(
                 input: &[f32],

@@ -166,10 +166,16 @@ pub trait Kernel: Send + Sync {
         false
     }
 
+    /// Whether [`compute`](Self::compute) heeds a job's [factor](Job::factor), which spares a pass over its results.
+    fn dequantises(&self) -> bool {
+        false
+    }
+
     /// Computes a job whose bounds have all been checked: see [`Job::run`], the only caller.
     ///
     /// `out[b * job.rows() + r]` becomes the sum of batch row `b` and row `r` of the job's strips,
-    /// padding rows included; of a stretch, what its weights add to that. What was in `out` is not read.
+    /// padding rows included; of a stretch, what its weights add to that. What was in `out` is not read. Where the job has a
+    /// factor, the bits of floats take the place of sums.
     fn compute(&self, job: &Job<'_>, out: &mut [i32]);
 }
 
@@ -208,6 +214,7 @@ pub struct Job<'a> {
     next: &'a [u8],
     aside: [&'a [u8]; ASIDE],
     alone: bool,
+    factor: Option<f32>,
 }
 
 impl<'a> Job<'a> {
@@ -221,7 +228,8 @@ impl<'a> Job<'a> {
         assert_eq!(input.q.len(), input.batch * stride(input.cols));
         assert_eq!(input.sums.len(), input.batch);
         let stretch = 0..strips.len() * matrix.strip_lines();
-        Job { matrix, strips, stretch, input, next: &[], aside: [&[]; ASIDE], alone: false }
+        let (next, aside) = (&[][..], [&[][..]; ASIDE]);
+        Job { matrix, strips, stretch, input, next, aside, alone: false, factor: None }
     }
 
     /// Only a part of the job's weights: the lines of 64 bytes of a range, in the order in which the kernel reads them.
@@ -263,6 +271,36 @@ impl<'a> Job<'a> {
         kernel.compute(self, out);
     }
 
+    /// Runs a job of one row of activations for its products: `out[r]` becomes the sum of row `r` times `factor`, as
+    /// [`dequantise`](crate::ops::dequantise) has it. `out` may lack the last strip's padding rows; `sums`, a value for
+    /// each row, is room.
+    ///
+    /// # Panics
+    /// As [`run`](Self::run), or if the job is of several rows of activations or a stretch.
+    pub fn run_to_floats(
+        self,
+        kernel: &dyn Kernel,
+        ops: &dyn FloatOps,
+        factor: f32,
+        sums: &mut [i32],
+        out: &mut [f32],
+    ) {
+        assert!(self.input.batch == 1 && self.is_whole());
+        if out.len() < self.rows() {
+            self.run(kernel, sums);
+            ops.dequantise(sums, factor, out);
+            return;
+        }
+        // One buffer takes less of the caches than two.
+        let sums: &mut [i32] = bytemuck::cast_slice_mut(out);
+        if kernel.dequantises() {
+            Job { factor: Some(factor), ..self }.run(kernel, sums);
+        } else {
+            self.run(kernel, sums);
+            ops.dequantise_in_place(sums, factor);
+        }
+    }
+
     /// The matrix.
     pub fn matrix(&self) -> &PackedMatrix<'a> {
         &self.matrix
@@ -286,6 +324,11 @@ impl<'a> Job<'a> {
     /// Whether the thread is alone: see [`with_alone`](Self::with_alone).
     pub fn is_alone(&self) -> bool {
         self.alone
+    }
+
+    /// What a kernel that [dequantises](Kernel::dequantises) multiplies its sums by, as floats.
+    pub fn factor(&self) -> Option<f32> {
+        self.factor
     }
 
     /// Whether all of them are.

@@ -144,6 +144,47 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
+    fn products_are_sums_dequantised(
+        rows in 1usize..=700, cols in 1usize..=1100, seed in any::<u64>(),
+        from in any::<prop::sample::Index>(), len in any::<prop::sample::Index>(), whole in any::<bool>(),
+    ) {
+        let mut random = Bytes(seed);
+        // Without padding rows floats are what a kernel may leave.
+        let rows = if whole { rows.next_multiple_of(STRIP) } else { rows };
+        let strips = rows.div_ceil(STRIP);
+        let from = from.index(strips);
+        let strips = from..from + 1 + len.index(strips - from);
+        let activations = Activations::random(1, cols, &mut random);
+        let Activations { q, sums: row_sums, .. } = &activations;
+        let factor = (random.next() % 10_000) as f32 / 3e4 + 1e-5;
+        for kernel in all().iter().map(|kernel| kernel.as_ref()) {
+            let mut bytes = vec![0; kernel.packing().packed_len(rows, cols).unwrap()];
+            random.fill(&mut bytes);
+            let matrix = PackedMatrix::new(kernel.packing(), rows, cols, &bytes).unwrap();
+            let sums = sums(kernel, matrix, strips.clone(), &activations, false);
+            let mut prepared = vec![0; kernel.prepared_len(cols)];
+            kernel.prepare(cols, q, &mut prepared);
+            let mut inputs = vec![&prepared[..]];
+            inputs.extend(kernel.prepares_as_it_goes().then_some(&[][..]));
+            for prepared in inputs {
+                let input = Input { batch: 1, cols, q, sums: row_sums, prepared };
+                let job = Job::new(matrix, strips.clone(), input);
+                let mut room = vec![i32::MIN + 7; job.rows()];
+                let live = rows.min(strips.end * STRIP) - strips.start * STRIP;
+                let mut found = vec![f32::NAN; live];
+                job.run_to_floats(kernel, float_ops(kernel.isa()), factor, &mut room, &mut found);
+                for (found, sum) in found.iter().zip(&sums) {
+                    prop_assert_eq!(found.to_bits(), (*sum as f32 * factor).to_bits(), "{}", kernel.name());
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
     fn stretches_add_up_to_the_whole(
         rows in 1usize..=1200, cols in 1usize..=1100, seed in any::<u64>(),
         from in any::<prop::sample::Index>(), len in any::<prop::sample::Index>(),

@@ -167,9 +167,7 @@ fn run<'a>(
             Out::Sums(stretch, sums) => job.with_stretch(stretch.clone()).run(kernel, sums),
             Out::Floats(out) => {
                 let sums = grown(sums, job.rows());
-                job.run(kernel, sums);
-                // A last strip's padding rows fall off the end.
-                ops.dequantise(sums, steps[0] * linear.scale, out);
+                job.run_to_floats(kernel, ops, steps[0] * linear.scale, sums, out);
             }
         }
     });

@@ -3,6 +3,7 @@
 
 use std::arch::x86_64::*;
 
+use crate::kernels::Job;
 use crate::packing::STRIP;
 
 /// Proof that this CPU has AVX2.
@@ -60,6 +61,29 @@ pub(super) fn add_to(out: &mut [i32; 8], value: __m256i) {
     // SAFETY: the reference is to 32 bytes that may be read and written; neither access needs
     // alignment.
     unsafe { _mm256_storeu_si256(out, _mm256_add_epi32(_mm256_loadu_si256(out), value)) }
+}
+
+/// As [`add_to`] for the last of what is added: with a factor, the sums become the bits of floats.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn finish(out: &mut [i32; 8], value: __m256i, factor: Option<__m256>) {
+    add_to(out, value);
+    if let Some(factor) = factor {
+        let out: *mut __m256i = out.as_mut_ptr().cast();
+        // SAFETY: the reference is to 32 bytes that may be read and written; neither access needs
+        // alignment.
+        unsafe {
+            let products = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_loadu_si256(out)), factor);
+            _mm256_storeu_si256(out, _mm256_castps_si256(products));
+        }
+    }
+}
+
+/// The factor of a job in every lane.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn factor_of(job: &Job<'_>) -> Option<__m256> {
+    job.factor().map(|factor| _mm256_set1_ps(factor))
 }
 
 /// The four activations of a quad in every int32 lane.

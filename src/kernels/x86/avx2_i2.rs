@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::avx2::{Avx2, QUAD_BYTES, Quad, TILE_QUADS, Tile, broadcast, dot_tile, load};
-use super::avx2::{add_to, store};
+use super::avx2::{factor_of, finish, store};
 use crate::kernels::prefetch::{Once, Weights};
 use crate::kernels::{Family, Isa, Job, Kernel, stride};
 use crate::packing::{Packing, STRIP, i2};
@@ -34,6 +34,10 @@ impl Kernel for I2Avx2Dot {
         // SAFETY: `self` holds the proof that the CPU has AVX2.
         unsafe { compute(job, out) }
     }
+
+    fn dequantises(&self) -> bool {
+        true
+    }
 }
 
 #[target_feature(enable = "avx2")]
@@ -52,7 +56,7 @@ fn compute(job: &Job<'_>, out: &mut [i32]) {
         let groups = ahead[..strip_bytes].as_chunks().0;
         if input.batch == 1 {
             let out = out[s * STRIP..].first_chunk_mut().expect("a strip of sums");
-            one_row(groups, input.q, ahead, out);
+            one_row(groups, input.q, ahead, factor_of(job), out);
         } else {
             let q = |b: usize| input.q[b * q_stride..][..q_stride].as_chunks::<4>().0;
             batch(groups, input.batch, q, &mut out[s * STRIP..], rows);
@@ -63,7 +67,14 @@ fn compute(job: &Job<'_>, out: &mut [i32]) {
 /// A strip and one row of activations. `ahead` is the weights from this strip on.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn one_row(groups: &[[u8; i2::GROUP_BYTES]], q: &[i8], ahead: &[u8], out: &mut [i32; STRIP]) {
+fn one_row(
+    groups: &[[u8; i2::GROUP_BYTES]],
+    q: &[i8],
+    ahead: &[u8],
+    factor: Option<__m256>,
+    out: &mut [i32; STRIP],
+) {
+    let runs = groups.len().div_ceil(GROUPS);
     let (mask, ones) = (_mm256_set1_epi8(3), _mm256_set1_epi16(1));
     let q = q.as_chunks::<{ i2::GROUP }>().0;
     let out = out.as_chunks_mut::<8>().0;
@@ -90,8 +101,9 @@ fn one_row(groups: &[[u8; i2::GROUP_BYTES]], q: &[i8], ahead: &[u8], out: &mut [
                 *acc = _mm256_add_epi16(*acc, sum);
             }
         }
+        let factor = if i + 1 == runs { factor } else { None };
         for (out, acc) in out.iter_mut().zip(acc) {
-            add_to(out, _mm256_madd_epi16(acc, ones));
+            finish(out, _mm256_madd_epi16(acc, ones), factor);
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::avx512::{Avx512, broadcast, load, store_sums};
+use super::avx512::{Avx512, broadcast, factor_of, finished, load, store_sums};
 use crate::kernels::prefetch::{Once, Weights};
 use crate::kernels::t5::{QUAD_COLS, Strip, prepare_quads, quads_len};
 use crate::kernels::{Family, Isa, Job, Kernel, stride};
@@ -62,11 +62,15 @@ impl Kernel for I2Avx512Dot {
         // SAFETY: `self` holds the proof that the CPU has the instructions.
         unsafe { i2_dot(job, out) }
     }
+
+    fn dequantises(&self) -> bool {
+        true
+    }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn i2_dot(job: &Job<'_>, out: &mut [i32]) {
-    let (input, rows) = (job.input(), job.rows());
+    let (input, rows, factor) = (job.input(), job.rows(), factor_of(job));
     let strip_bytes = input.cols.div_ceil(i2::GROUP) * i2::GROUP_BYTES;
     let q_stride = stride(input.cols);
     let q = |b: usize| input.q[b * q_stride..][..q_stride].as_chunks::<{ i2::GROUP }>().0;
@@ -85,7 +89,7 @@ fn i2_dot(job: &Job<'_>, out: &mut [i32]) {
                 let sum = _mm512_set1_epi32(input.sums[b + t]);
                 let out = out[(b + t) * rows + s * STRIP..][..STRIP].as_chunks_mut().0;
                 for (out, sums) in out.iter_mut().zip(sums) {
-                    store_sums(out, _mm512_sub_epi32(sums, sum));
+                    store_sums(out, finished(_mm512_sub_epi32(sums, sum), factor));
                 }
             }
         });

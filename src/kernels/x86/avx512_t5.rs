@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 use std::cell::RefCell;
 
-use super::avx512::{Avx512, load, load_sums, store, store_sums};
+use super::avx512::{Avx512, load, load_half, load_sums, store, store_sums};
 use crate::kernels::prefetch::{self, Once, Weights, with_weights};
 use crate::kernels::t5::{Block, Walk};
 use crate::kernels::{Family, Isa, Job, Kernel, stride};
@@ -228,17 +228,16 @@ fn compute_with<W: Weights>(job: &Job<'_>, mut room: Option<&mut Tables>, out: &
                 }
                 let out = &mut out[block.row..][..block.strips * STRIP];
                 match block.strips {
-                    1 => add_strips::<1, W>(&block, tables, first, out),
-                    2 => add_strips::<2, W>(&block, tables, first, out),
-                    3 => add_strips::<3, W>(&block, tables, first, out),
-                    4 => add_strips::<4, W>(&block, tables, first, out),
-                    5 => add_strips::<5, W>(&block, tables, first, out),
-                    6 => add_strips::<6, W>(&block, tables, first, out),
-                    7 => add_strips::<7, W>(&block, tables, first, out),
-                    _ => add_strips::<{ t5::STRIPS_PER_BLOCK }, W>(&block, tables, first, out),
-                }
-                for (out, constant) in out.iter_mut().zip(constants.as_chunks::<2>().0) {
-                    *out += i32::from(u16::from_le_bytes(*constant));
+                    1 => add_strips::<1, W>(&block, tables, first, constants, out),
+                    2 => add_strips::<2, W>(&block, tables, first, constants, out),
+                    3 => add_strips::<3, W>(&block, tables, first, constants, out),
+                    4 => add_strips::<4, W>(&block, tables, first, constants, out),
+                    5 => add_strips::<5, W>(&block, tables, first, constants, out),
+                    6 => add_strips::<6, W>(&block, tables, first, constants, out),
+                    7 => add_strips::<7, W>(&block, tables, first, constants, out),
+                    _ => add_strips::<{ t5::STRIPS_PER_BLOCK }, W>(
+                        &block, tables, first, constants, out,
+                    ),
                 }
             }
         }
@@ -257,6 +256,7 @@ fn add_strips<const N: usize, W: Weights>(
     block: &Block<'_>,
     tables: &[[u8; TABLE_BYTES]],
     first: bool,
+    constants: &[u8],
     out: &mut [i32],
 ) {
     // An entry is a sum of five activations of at most 127 in magnitude, one more where it is
@@ -286,25 +286,39 @@ fn add_strips<const N: usize, W: Weights>(
             acc[1] = _mm512_add_epi16(acc[1], _mm512_unpackhi_epi8(low, high));
         }
     }
-    for (acc, out) in acc.iter().zip(out.as_chunks_mut::<STRIP>().0) {
-        widen(*acc, first, out);
+    for (s, (acc, out)) in acc.iter().zip(out.as_chunks_mut::<STRIP>().0).enumerate() {
+        widen(*acc, first, constants.as_chunks().0.get(s), out);
     }
 }
 
-/// Adds the int16 sums of a panel to the int32 ones, or makes them those where there are none yet.
+/// Adds the int16 sums of a panel to the int32 ones, or makes them those where there are none yet; row constants come with
+/// the last ones.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn widen([even, odd]: [__m512i; 2], first: bool, out: &mut [i32; STRIP]) {
+fn widen(
+    [even, odd]: [__m512i; 2],
+    first: bool,
+    constants: Option<&[u8; 2 * STRIP]>,
+    out: &mut [i32; STRIP],
+) {
     // `unpack` works in the four 16-byte lanes: `even` has rows 0-7 of each 16, `odd` rows 8-15.
     let front = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
     let back = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
     let halves = [front, back].map(|at| _mm512_permutex2var_epi64(even, at, odd));
-    for (half, out) in halves.into_iter().zip(out.as_chunks_mut::<32>().0) {
-        let out = out.as_chunks_mut::<16>().0;
-        let (low, high) = (_mm512_castsi512_si256(half), _mm512_extracti64x4_epi64::<1>(half));
-        for (out, half) in out.iter_mut().zip([low, high]) {
-            let before = if first { _mm512_setzero_si512() } else { load_sums(out) };
-            store_sums(out, _mm512_add_epi32(before, _mm512_cvtepi16_epi32(half)));
+    let out = out.as_chunks_mut::<16>().0;
+    for (i, out) in out.iter_mut().enumerate() {
+        let half = match i % 2 {
+            0 => _mm512_castsi512_si256(halves[i / 2]),
+            _ => _mm512_extracti64x4_epi64::<1>(halves[i / 2]),
+        };
+        let mut sums = _mm512_cvtepi16_epi32(half);
+        if !first {
+            sums = _mm512_add_epi32(sums, load_sums(out));
         }
+        if let Some(constants) = constants {
+            let constants = load_half(&constants.as_chunks().0[i]);
+            sums = _mm512_add_epi32(sums, _mm512_cvtepu16_epi32(constants));
+        }
+        store_sums(out, sums);
     }
 }
