@@ -213,7 +213,6 @@ pub struct Job<'a> {
     input: Input<'a>,
     next: &'a [u8],
     aside: [&'a [u8]; ASIDE],
-    alone: bool,
     factor: Option<f32>,
 }
 
@@ -229,7 +228,7 @@ impl<'a> Job<'a> {
         assert_eq!(input.sums.len(), input.batch);
         let stretch = 0..strips.len() * matrix.strip_lines();
         let (next, aside) = (&[][..], [&[][..]; ASIDE]);
-        Job { matrix, strips, stretch, input, next, aside, alone: false, factor: None }
+        Job { matrix, strips, stretch, input, next, aside, factor: None }
     }
 
     /// Only a part of the job's weights: the lines of 64 bytes of a range, in the order in which the kernel reads them.
@@ -247,11 +246,6 @@ impl<'a> Job<'a> {
     /// this one, from the first byte on, and `aside`, anything else. No result depends on them.
     pub fn with_next(self, next: &'a [u8], aside: [&'a [u8]; ASIDE]) -> Job<'a> {
         Job { next, aside, ..self }
-    }
-
-    /// The same job, for a thread that has the memory's bandwidth for itself, or not. No result depends on it.
-    pub fn with_alone(self, alone: bool) -> Job<'a> {
-        Job { alone, ..self }
     }
 
     /// Runs the job: `out[b * self.rows() + r]` becomes the sum of batch row `b` and row `r`.
@@ -319,11 +313,6 @@ impl<'a> Job<'a> {
     /// Which of them are meant: see [`with_stretch`](Self::with_stretch).
     pub fn stretch(&self) -> Range<usize> {
         self.stretch.clone()
-    }
-
-    /// Whether the thread is alone: see [`with_alone`](Self::with_alone).
-    pub fn is_alone(&self) -> bool {
-        self.alone
     }
 
     /// What a kernel that [dequantises](Kernel::dequantises) multiplies its sums by, as floats.

@@ -12,23 +12,23 @@ pub(super) fn near(bytes: &[u8], at: usize) {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{BySecondCache, Once, Weights, by_second_cache, with_weights};
+pub(super) use x86::{BySecondCache, Once, Weights, ask_ahead, by_second_cache, with_weights};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{LINE, Way, ask};
+    use super::{Way, ask};
 
     /// How a kernel asks for its weights, which it reads once and in their order.
     pub trait Weights {
         /// How far ahead of the loads, in bytes.
         const DISTANCE: usize;
 
-        /// Asks for the line of the byte `at` behind the first of `bytes`, which is [`DISTANCE`](Self::DISTANCE) ahead of
-        /// one that is loaded now. As [`near`](super::near), it checks nothing.
-        fn line(bytes: &[u8], at: usize);
+        /// How far ahead of them every line is asked for once more, if it is.
+        const AGAIN: Option<usize>;
 
-        /// Goes before the `len` bytes at `at`, of which every line is asked for.
-        fn lines(bytes: &[u8], at: usize, len: usize);
+        /// Asks for the line of the byte `at` behind the first of `bytes`, which is [`DISTANCE`](Self::DISTANCE) or
+        /// [`AGAIN`](Self::AGAIN) ahead of one that is loaded now. As [`near`](super::near), it checks nothing.
+        fn line(bytes: &[u8], at: usize);
 
         /// Goes with the load of a line.
         fn load(line: &[u8]);
@@ -39,6 +39,7 @@ mod x86 {
 
     impl Weights for Once {
         const DISTANCE: usize = 10240;
+        const AGAIN: Option<usize> = None;
 
         #[inline(always)]
         fn line(bytes: &[u8], at: usize) {
@@ -46,43 +47,25 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn lines(_: &[u8], _: usize, _: usize) {}
-
-        #[inline(always)]
         fn load(_: &[u8]) {}
     }
 
-    /// Into the second cache, and from there into the first. For processors whose first cache can wait for too few
-    /// lines at a time: the second one's own prefetching, which ends with each page, goes on beyond what it waits for. A thread
-    /// that is `ALONE` asks further ahead; where several share the memory's bandwidth, that is no faster.
-    pub struct BySecondCache<const ALONE: bool>;
+    /// Into the second cache, twice, and from there into the first. For processors that seem to drop what they are asked for while
+    /// they wait for as many lines as they can, so that it comes with the second time (`docs/PERFORMANCE.md`).
+    pub struct BySecondCache;
 
-    impl<const ALONE: bool> BySecondCache<ALONE> {
-        /// Bytes that the processor's own prefetching does not go beyond.
-        const PAGE: usize = 4096;
-
-        /// How far ahead of [`DISTANCE`](Weights::DISTANCE) a page's first lines are asked for.
-        const PAGE_DISTANCE: usize = 4096;
-
+    impl BySecondCache {
         /// How far ahead of the loads lines are asked for in the first cache.
-        const NEAR: usize = if ALONE { 3072 } else { 1536 };
+        const NEAR: usize = 3072;
     }
 
-    impl<const ALONE: bool> Weights for BySecondCache<ALONE> {
-        const DISTANCE: usize = if ALONE { 16384 } else { 8192 };
+    impl Weights for BySecondCache {
+        const DISTANCE: usize = 16384;
+        const AGAIN: Option<usize> = Some(12288);
 
         #[inline(always)]
         fn line(bytes: &[u8], at: usize) {
             ask(bytes, at, Way::Second);
-        }
-
-        #[inline(always)]
-        fn lines(bytes: &[u8], at: usize, len: usize) {
-            let at = at + Self::PAGE_DISTANCE;
-            if bytes.as_ptr().wrapping_add(at).addr() % Self::PAGE < len {
-                ask(bytes, at, Way::Second);
-                ask(bytes, at + LINE, Way::Second);
-            }
         }
 
         #[inline(always)]
@@ -91,9 +74,8 @@ mod x86 {
         }
     }
 
-    /// Whether look-up kernels do better by [`BySecondCache`] than by [`Once`] on this processor: on family 19h of AMD's, Zen 3
-    /// and Zen 4 (measured on the latter). Its first cache holds 32 KB, too few for a panel's tables and the weights that go by
-    /// between two uses of them, so that tables take their part of the lines that it can wait for at a time.
+    /// Whether kernels do better by [`BySecondCache`] than by [`Once`] on this processor: on family 19h of AMD's, Zen 3
+    /// and Zen 4 (measured on the latter).
     pub fn by_second_cache() -> bool {
         use std::arch::x86_64::__cpuid;
         let (vendor, version) = (__cpuid(0), __cpuid(1).eax);
@@ -102,15 +84,22 @@ mod x86 {
         name.as_flattened() == b"AuthenticAMD" && family == 0x19
     }
 
+    /// Asks for what comes after a line, `line`, that is loaded now and stands `at` bytes behind the first of `bytes`.
+    #[inline(always)]
+    pub fn ask_ahead<W: Weights>(bytes: &[u8], at: usize, line: &[u8]) {
+        W::line(bytes, at + W::DISTANCE);
+        if let Some(distance) = W::AGAIN {
+            W::line(bytes, at + distance);
+        }
+        W::load(line);
+    }
+
     /// Evaluates `$call`, which is generic over [`Weights`], for [`BySecondCache`] as the type `$way` where `$second` holds, else
-    /// for [`Once`]; in the former case for a thread that is alone where `$alone` holds.
+    /// for [`Once`].
     macro_rules! with_weights {
-        ($second:expr, $alone:expr, |$way:ident| $call:expr) => {
-            if $second && $alone {
-                type $way = $crate::kernels::prefetch::BySecondCache<true>;
-                $call
-            } else if $second {
-                type $way = $crate::kernels::prefetch::BySecondCache<false>;
+        ($second:expr, |$way:ident| $call:expr) => {
+            if $second {
+                type $way = $crate::kernels::prefetch::BySecondCache;
                 $call
             } else {
                 type $way = $crate::kernels::prefetch::Once;

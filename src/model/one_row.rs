@@ -66,7 +66,7 @@ pub(super) fn apply<const N: usize>(
                 let mine = (thread, i + 1) == (0, count);
                 let aside = if mine { next.aside } else { [&[][..]; ASIDE] };
                 let factor = &factors[task.which];
-                run(ops, factor, loads[task.which].matrix, task, (start, aside), threads == 1);
+                run(ops, factor, loads[task.which].matrix, task, (start, aside));
             }
         });
         // The stretches of the same strips stand one behind the other.
@@ -143,14 +143,13 @@ fn start_of<'a>(
     }
 }
 
-/// Computes a piece; `next` is what is read after it, and `alone` whether no other thread reads meanwhile.
+/// Computes a piece; `next` is what is read after it.
 fn run<'a>(
     ops: &dyn FloatOps,
     factor: &Factor<'a>,
     matrix: PackedMatrix<'a>,
     task: &mut Task<'_>,
     next: (&'a [u8], [&'a [u8]; ASIDE]),
-    alone: bool,
 ) {
     let Factor { linear, kernel, input, steps } = *factor;
     SCRATCH.with_borrow_mut(|Scratch { sums, prepared }| {
@@ -160,9 +159,7 @@ fn run<'a>(
             kernel.prepare(input.cols, input.q, prepared);
             input.prepared = prepared;
         }
-        let job = Job::new(matrix, task.strips.clone(), input)
-            .with_next(next.0, next.1)
-            .with_alone(alone);
+        let job = Job::new(matrix, task.strips.clone(), input).with_next(next.0, next.1);
         match &mut task.out {
             Out::Sums(stretch, sums) => job.with_stretch(stretch.clone()).run(kernel, sums),
             Out::Floats(out) => {

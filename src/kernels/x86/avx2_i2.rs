@@ -4,14 +4,18 @@ use std::arch::x86_64::*;
 
 use super::avx2::{Avx2, QUAD_BYTES, Quad, TILE_QUADS, Tile, broadcast, dot_tile, load};
 use super::avx2::{factor_of, finish, store};
-use crate::kernels::prefetch::{Once, Weights};
+use crate::kernels::prefetch::{Weights, ask_ahead, with_weights};
 use crate::kernels::{Family, Isa, Job, Kernel, stride};
 use crate::packing::{Packing, STRIP, i2};
 
 /// Groups between two widenings of the int16 lanes: four quads each.
 const GROUPS: usize = TILE_QUADS / 4;
 
-pub(super) struct I2Avx2Dot(pub(super) Avx2);
+pub(super) struct I2Avx2Dot(
+    pub(super) Avx2,
+    /// As [`by_second_cache`](crate::kernels::prefetch::by_second_cache) says.
+    pub(super) bool,
+);
 
 impl Kernel for I2Avx2Dot {
     fn name(&self) -> &'static str {
@@ -32,7 +36,7 @@ impl Kernel for I2Avx2Dot {
 
     fn compute(&self, job: &Job<'_>, out: &mut [i32]) {
         // SAFETY: `self` holds the proof that the CPU has AVX2.
-        unsafe { compute(job, out) }
+        with_weights!(self.1, |W| unsafe { compute::<W>(job, out) })
     }
 
     fn dequantises(&self) -> bool {
@@ -41,7 +45,7 @@ impl Kernel for I2Avx2Dot {
 }
 
 #[target_feature(enable = "avx2")]
-fn compute(job: &Job<'_>, out: &mut [i32]) {
+fn compute<W: Weights>(job: &Job<'_>, out: &mut [i32]) {
     let input = job.input();
     let strip_bytes = input.cols.div_ceil(i2::GROUP) * i2::GROUP_BYTES;
     let (rows, q_stride) = (job.rows(), stride(input.cols));
@@ -56,7 +60,7 @@ fn compute(job: &Job<'_>, out: &mut [i32]) {
         let groups = ahead[..strip_bytes].as_chunks().0;
         if input.batch == 1 {
             let out = out[s * STRIP..].first_chunk_mut().expect("a strip of sums");
-            one_row(groups, input.q, ahead, factor_of(job), out);
+            one_row::<W>(groups, input.q, ahead, factor_of(job), out);
         } else {
             let q = |b: usize| input.q[b * q_stride..][..q_stride].as_chunks::<4>().0;
             batch(groups, input.batch, q, &mut out[s * STRIP..], rows);
@@ -67,7 +71,7 @@ fn compute(job: &Job<'_>, out: &mut [i32]) {
 /// A strip and one row of activations. `ahead` is the weights from this strip on.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn one_row(
+fn one_row<W: Weights>(
     groups: &[[u8; i2::GROUP_BYTES]],
     q: &[i8],
     ahead: &[u8],
@@ -81,9 +85,9 @@ fn one_row(
     for (i, (groups, q)) in groups.chunks(GROUPS).zip(q.chunks(GROUPS)).enumerate() {
         let mut acc = [_mm256_setzero_si256(); 8];
         for (j, (codes, q)) in groups.iter().zip(q).enumerate() {
-            let at = (i * GROUPS + j) * i2::GROUP_BYTES + Once::DISTANCE;
-            for line in 0..4 {
-                Once::line(ahead, at + 64 * line);
+            let at = (i * GROUPS + j) * i2::GROUP_BYTES;
+            for (line, codes) in codes.as_chunks::<64>().0.iter().enumerate() {
+                ask_ahead::<W>(ahead, at + 64 * line, codes);
             }
             let quads = q.as_chunks::<4>().0;
             let [q0, q1, q2, q3] = [0, 1, 2, 3].map(|s| broadcast(&quads[s]));

@@ -72,7 +72,7 @@ impl Kernel for T5Avx2Add {
 
     fn compute(&self, job: &Job<'_>, out: &mut [i32]) {
         // SAFETY: `self` holds the proof that the CPU has AVX2.
-        with_weights!(self.1, false, |W| unsafe { add::<W>(job, out) })
+        with_weights!(self.1, |W| unsafe { add::<W>(job, out) })
     }
 }
 
@@ -149,8 +149,11 @@ fn add_block<W: Weights>(block: &Block<'_>, tables: &[[u8; TABLES]], out: &mut [
                 let group = i * RUN + g;
                 let (ahead, at) = block.ahead(group, W::DISTANCE);
                 let bytes = block.strip(group, s);
-                W::lines(ahead, at + s * STRIP, STRIP);
                 W::line(ahead, at + s * STRIP);
+                if let Some(distance) = W::AGAIN {
+                    let (ahead, at) = block.ahead(group, distance);
+                    W::line(ahead, at + s * STRIP);
+                }
                 W::load(bytes);
                 add_group(table, bytes, &mut acc);
             }

@@ -5,7 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::avx512::{Avx512, broadcast, factor_of, finished, load, store_sums};
-use crate::kernels::prefetch::{Once, Weights};
+use crate::kernels::prefetch::{Weights, ask_ahead, with_weights};
 use crate::kernels::t5::{QUAD_COLS, Strip, prepare_quads, quads_len};
 use crate::kernels::{Family, Isa, Job, Kernel, stride};
 use crate::packing::{MAX_COLS, Packing, STRIP, i2, t5};
@@ -39,7 +39,11 @@ macro_rules! in_runs {
     }};
 }
 
-pub(super) struct I2Avx512Dot(pub(super) Avx512);
+pub(super) struct I2Avx512Dot(
+    pub(super) Avx512,
+    /// As [`by_second_cache`](crate::kernels::prefetch::by_second_cache) says.
+    pub(super) bool,
+);
 
 impl Kernel for I2Avx512Dot {
     fn name(&self) -> &'static str {
@@ -60,7 +64,7 @@ impl Kernel for I2Avx512Dot {
 
     fn compute(&self, job: &Job<'_>, out: &mut [i32]) {
         // SAFETY: `self` holds the proof that the CPU has the instructions.
-        unsafe { i2_dot(job, out) }
+        with_weights!(self.1, |W| unsafe { i2_dot::<W>(job, out) })
     }
 
     fn dequantises(&self) -> bool {
@@ -69,7 +73,7 @@ impl Kernel for I2Avx512Dot {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn i2_dot(job: &Job<'_>, out: &mut [i32]) {
+fn i2_dot<W: Weights>(job: &Job<'_>, out: &mut [i32]) {
     let (input, rows, factor) = (job.input(), job.rows(), factor_of(job));
     let strip_bytes = input.cols.div_ceil(i2::GROUP) * i2::GROUP_BYTES;
     let q_stride = stride(input.cols);
@@ -81,7 +85,7 @@ fn i2_dot(job: &Job<'_>, out: &mut [i32]) {
         in_runs!(input.batch, 6, |b, T| {
             let q: [_; T] = std::array::from_fn(|t| &q(b + t)[..groups.len()]);
             let sums = match T {
-                1 => [i2_row(groups, q[0], ahead); T],
+                1 => [i2_row::<W>(groups, q[0], ahead); T],
                 _ => i2_rows(groups, q),
             };
             for (t, sums) in sums.into_iter().enumerate() {
@@ -103,18 +107,19 @@ const MOST: i64 = (MAX_COLS.div_ceil(i2::GROUP) * 4 * 192 * 128) as i64;
 /// that those of bits 2, 4 and 6 count 4-, 16- and 64-fold, which spares the shifts. `ahead` is the weights from this strip on.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn i2_row(groups: &[[u8; i2::GROUP_BYTES]], q: &[[i8; i2::GROUP]], ahead: &[u8]) -> [__m512i; 4] {
+fn i2_row<W: Weights>(
+    groups: &[[u8; i2::GROUP_BYTES]],
+    q: &[[i8; i2::GROUP]],
+    ahead: &[u8],
+) -> [__m512i; 4] {
     const { assert!(MOST <= i32::MAX as i64) };
     assert!(q.len() == groups.len());
     let masks = [0x03, 0x0C, 0x30, 0xC0u8 as i8].map(|mask| _mm512_set1_epi8(mask));
     let mut acc = [[_mm512_setzero_si512(); 4]; 4];
     for (g, (codes, q)) in groups.iter().zip(q).enumerate() {
-        let at = g * i2::GROUP_BYTES + Once::DISTANCE;
-        for line in 0..4 {
-            Once::line(ahead, at + 64 * line);
-        }
         let q = q.as_chunks::<4>().0;
         for (r, codes) in codes.as_chunks::<64>().0.iter().enumerate() {
+            ask_ahead::<W>(ahead, g * i2::GROUP_BYTES + 64 * r, codes);
             let x = load(codes);
             for (s, acc) in acc.iter_mut().enumerate() {
                 let codes = _mm512_and_si512(x, masks[s]);

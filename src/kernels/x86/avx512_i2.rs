@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::avx512::{Avx512, load, load_sums, store, store_sums};
-use crate::kernels::prefetch::{Weights, with_weights};
+use crate::kernels::prefetch::{Weights, ask_ahead, with_weights};
 use crate::kernels::{Family, Isa, Job, Kernel, stride};
 use crate::packing::{Packing, STRIP, i2};
 
@@ -56,7 +56,7 @@ impl Kernel for I2Avx512Add {
 
     fn compute(&self, job: &Job<'_>, out: &mut [i32]) {
         // SAFETY: `self` holds the proof that the CPU has the instructions.
-        with_weights!(self.1, false, |W| unsafe { compute::<W>(job, out) })
+        with_weights!(self.1, |W| unsafe { compute::<W>(job, out) })
     }
 }
 
@@ -141,13 +141,11 @@ fn add_groups<W: Weights>(
     let place = _mm512_set1_epi32(0x30_20_10_00);
     let mut acc = [[_mm512_setzero_si512(); 2]; 4];
     for (g, (codes, tables)) in groups.iter().zip(tables).enumerate() {
-        let at = g * i2::GROUP_BYTES + W::DISTANCE;
-        W::lines(ahead, at, i2::GROUP_BYTES);
+        let at = g * i2::GROUP_BYTES;
         let quarters = tables.as_chunks::<64>().0;
         let [low0, low1, high0, high1] = [0, 1, 2, 3].map(|i| load(&quarters[i]));
         for (r, (acc, codes)) in acc.iter_mut().zip(codes.as_chunks::<64>().0).enumerate() {
-            W::line(ahead, at + 64 * r);
-            W::load(codes);
+            ask_ahead::<W>(ahead, at + 64 * r, codes);
             let x = load(codes);
             let low = _mm512_ternarylogic_epi32::<AND_OR>(x, nibble, place);
             let high =

@@ -51,7 +51,7 @@ impl Kernel for T5Avx512Add {
 
     fn compute(&self, job: &Job<'_>, out: &mut [i32]) {
         // SAFETY: `self` holds the proof that the CPU has the instructions.
-        with_weights!(self.1, job.is_alone(), |W| unsafe { compute::<W>(job, out) })
+        with_weights!(self.1, |W| unsafe { compute::<W>(job, out) })
     }
 }
 
@@ -269,9 +269,12 @@ fn add_strips<const N: usize, W: Weights>(
         let quarters = table.as_chunks::<64>().0;
         let [low0, low1, high0, high1] = [0, 1, 2, 3].map(|i| load(&quarters[i]));
         let (ahead, at) = block.ahead(g, W::DISTANCE);
-        W::lines(ahead, at, N * STRIP);
+        let again = W::AGAIN.map(|distance| block.ahead(g, distance));
         for (s, (acc, rows)) in acc.iter_mut().zip(block.group::<N>(g)).enumerate() {
             W::line(ahead, at + s * STRIP);
+            if let Some((again, at)) = again {
+                W::line(again, at + s * STRIP);
+            }
             W::load(rows);
             let x = load(rows);
             let low = _mm512_permutex2var_epi8(low0, x, low1);

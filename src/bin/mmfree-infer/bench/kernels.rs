@@ -311,8 +311,7 @@ impl Case<'_> {
                     let strips = piece.strips.clone();
                     // About as in a model, where the next matrix is known.
                     let next = self.matrix(rows, (copy + 1) % copies).bytes_from(strips.start);
-                    let alone = self.pool.threads() == 1;
-                    let job = Job::new(matrix, strips, input).with_alone(alone);
+                    let job = Job::new(matrix, strips, input);
                     let stretch = piece.stretch.clone().unwrap_or(job.stretch());
                     let job = job.with_stretch(stretch).with_next(next, [&[]; kernels::ASIDE]);
                     job.run(self.kernel, &mut out[..self.batch * job.rows()]);
