@@ -43,6 +43,10 @@ fn float_operations(c: &mut Criterion) {
     group.bench_function("dequantise", |x| {
         x.iter(|| ops.dequantise(black_box(&sums[..h]), 0.01, &mut out[..h]));
     });
+    let mut bits = sums[..h].to_vec();
+    group.bench_function("dequantise_in_place", |x| {
+        x.iter(|| ops.dequantise_in_place(black_box(&mut bits), 0.01));
+    });
     group.bench_function("recurrence", |x| {
         x.iter(|| {
             let (input, forget, bounds) = (black_box(&a[..h]), &b[..h], Some(&e[..h]));

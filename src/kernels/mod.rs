@@ -2,7 +2,8 @@
 //!
 //! A kernel computes, for some strips of a packed matrix `[rows, cols]` and a batch of int8 rows,
 //! `sum[b][r] = Σ_j q[b][j] * trit[r][j]`. Every kernel gives the integers of the scalar one, bit
-//! for bit, whatever the bytes of the matrix.
+//! for bit, whatever the bytes of the matrix. For one row some can multiply them by a factor in
+//! passing, as [`ops::dequantise`](crate::ops::dequantise) does.
 //!
 //! One folder per architecture, one leaf file per instruction set and packing. A leaf's kernel type
 //! can only be made where the CPU has the instructions (`new() -> Option<Self>`), so holding one is
@@ -175,7 +176,8 @@ pub trait Kernel: Send + Sync {
     ///
     /// `out[b * job.rows() + r]` becomes the sum of batch row `b` and row `r` of the job's strips,
     /// padding rows included; of a stretch, what its weights add to that. What was in `out` is not read. Where the job has a
-    /// factor, the bits of floats take the place of sums.
+    /// factor, the bits of floats take the place of sums: only a job of one row of activations and of all its weights has
+    /// one, and only for kernels that [dequantise](Self::dequantises).
     fn compute(&self, job: &Job<'_>, out: &mut [i32]);
 }
 
@@ -262,15 +264,16 @@ impl<'a> Job<'a> {
                 || prepared == 0 && kernel.prepares_as_it_goes()
         );
         assert_eq!(out.len(), self.input.batch * self.rows());
+        debug_assert!(self.factor.is_none() || kernel.dequantises() && self.input.batch == 1);
         kernel.compute(self, out);
     }
 
     /// Runs a job of one row of activations for its products: `out[r]` becomes the sum of row `r` times `factor`, as
-    /// [`dequantise`](crate::ops::dequantise) has it. `out` may lack the last strip's padding rows; `sums`, a value for
-    /// each row, is room.
+    /// [`dequantise`](crate::ops::dequantise) has it. `out` may lack the last strip's padding rows, and only then `sums`, with
+    /// a value for each row, is used as scratch space.
     ///
     /// # Panics
-    /// As [`run`](Self::run), or if the job is of several rows of activations or a stretch.
+    /// As [`run`](Self::run), or if the job is of several rows of activations or a stretch, or `out` lacks more.
     pub fn run_to_floats(
         self,
         kernel: &dyn Kernel,
@@ -280,6 +283,7 @@ impl<'a> Job<'a> {
         out: &mut [f32],
     ) {
         assert!(self.input.batch == 1 && self.is_whole());
+        assert!(out.len() + STRIP > self.rows(), "{} values for {} rows", out.len(), self.rows());
         if out.len() < self.rows() {
             self.run(kernel, sums);
             ops.dequantise(sums, factor, out);
@@ -331,8 +335,7 @@ impl<'a> Job<'a> {
     }
 
     /// Asks for a share of what is read next aside from the weights. Kernels that read weights from memory call it
-    /// for each strip or block, with its number in their order and how many there are: a few lines at a time do not keep the
-    /// weights from coming. Only the last ones ask, lest the weights of the others push it out of the first cache again.
+    /// for each strip or block, with its number in their order and how many there are.
     #[inline(always)]
     pub fn fetch_aside(&self, number: usize, of: usize) {
         let lines = |part: &[u8]| part.len().div_ceil(prefetch::LINE);
@@ -340,28 +343,14 @@ impl<'a> Job<'a> {
         if all == 0 {
             return;
         }
-        /// Lines of a share at least.
-        const SHARE: usize = 16;
-        /// Strips or blocks at the end that ask for nothing: time for it to come.
-        const SPARE: usize = 6;
-        let last = of.min(all.div_ceil(SHARE) + SPARE);
-        let Some(number) = (number + last).checked_sub(of) else {
-            return;
-        };
-        let share = all.div_ceil(last).max(SHARE);
-        // Lines to pass over, then lines to ask for.
-        let (mut skip, mut left) = (number * share, share);
+        let Range { start, end } = aside_share(number, of, all);
+        let mut before = 0;
         for part in self.aside {
-            let lines = lines(part);
-            let end = lines.min(skip + left);
-            for line in skip..end {
-                prefetch::near(part, line * prefetch::LINE);
+            let after = before + lines(part);
+            for line in start.clamp(before, after)..end.clamp(before, after) {
+                prefetch::near(part, (line - before) * prefetch::LINE);
             }
-            left -= end.saturating_sub(skip);
-            skip = skip.saturating_sub(lines);
-            if left == 0 {
-                break;
-            }
+            before = after;
         }
     }
 
@@ -374,6 +363,22 @@ impl<'a> Job<'a> {
     pub fn input(&self) -> &Input<'a> {
         &self.input
     }
+}
+
+/// Of `all` lines those that are asked for with a strip or block: a few at a time do not keep the weights from coming. The
+/// first ones ask for none, if there are enough of them, since the weights behind would push the lines out of the first cache
+/// again; nor do the last ones, so that the lines are there in time.
+fn aside_share(number: usize, of: usize, all: usize) -> Range<usize> {
+    /// Lines at a time, at least.
+    const SHARE: usize = 16;
+    /// Strips or blocks that ask for none at the end.
+    const SPARE: usize = 6;
+    let last = of.min(all.div_ceil(SHARE) + SPARE);
+    let Some(number) = (number + last).checked_sub(of) else {
+        return 0..0;
+    };
+    let share = all.div_ceil(last).max(SHARE);
+    (number * share).min(all)..((number + 1) * share).min(all)
 }
 
 /// Strips of a matrix in each task of a pool of `threads`, for several rows of activations: some more tasks than threads, so

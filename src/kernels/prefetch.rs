@@ -23,7 +23,7 @@ mod x86 {
         /// How far ahead of the loads, in bytes.
         const DISTANCE: usize;
 
-        /// How far ahead of them every line is asked for once more, if it is.
+        /// How far ahead of the loads every line is asked for a second time; `None` where once is enough.
         const AGAIN: Option<usize>;
 
         /// Asks for the line of the byte `at` behind the first of `bytes`, which is [`DISTANCE`](Self::DISTANCE) or
@@ -50,8 +50,8 @@ mod x86 {
         fn load(_: &[u8]) {}
     }
 
-    /// Into the second cache, twice, and from there into the first. For processors that seem to drop what they are asked for while
-    /// they wait for as many lines as they can, so that it comes with the second time (`docs/PERFORMANCE.md`).
+    /// Into the second cache, twice, and from there into the first. For processors on which some requests seem to be dropped
+    /// (`docs/PERFORMANCE.md`): asked for again, the line comes.
     pub struct BySecondCache;
 
     impl BySecondCache {
@@ -84,7 +84,7 @@ mod x86 {
         name.as_flattened() == b"AuthenticAMD" && family == 0x19
     }
 
-    /// Asks for what comes after a line, `line`, that is loaded now and stands `at` bytes behind the first of `bytes`.
+    /// Goes with the load of `line`, `at` bytes behind the first of `bytes`: asks for what is loaded later.
     #[inline(always)]
     pub fn ask_ahead<W: Weights>(bytes: &[u8], at: usize, line: &[u8]) {
         W::line(bytes, at + W::DISTANCE);

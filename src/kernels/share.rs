@@ -111,20 +111,16 @@ impl<'r, 'a> Shares<'r, 'a> {
     }
 
     fn cut(&self, thread: usize) -> Cut {
-        if thread == 0 {
-            return Cut { which: 0, strip: 0, line: 0 };
-        }
-        if thread >= self.threads {
-            return Cut { which: self.loads.len(), strip: 0, line: 0 };
+        // The ends of the run need no search, which one thread alone would notice in small models.
+        if thread == 0 || thread >= self.threads || self.loads.is_empty() {
+            let which = if thread == 0 { 0 } else { self.loads.len() };
+            return Cut { which, strip: 0, line: 0 };
         }
         let mut line = (self.lines as u64 * thread as u64 / self.threads as u64) as usize;
         let mut which = 0;
-        while which < self.loads.len() && line >= lines(&self.loads[which].matrix) {
+        while line >= lines(&self.loads[which].matrix) {
             line -= lines(&self.loads[which].matrix);
             which += 1;
-        }
-        if which == self.loads.len() {
-            return Cut { which, strip: 0, line: 0 };
         }
         let Load { matrix, any_stretch } = &self.loads[which];
         let cut = |strip, line| match strip == matrix.strips() {

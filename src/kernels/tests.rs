@@ -149,7 +149,7 @@ proptest! {
         from in any::<prop::sample::Index>(), len in any::<prop::sample::Index>(), whole in any::<bool>(),
     ) {
         let mut random = Bytes(seed);
-        // Without padding rows floats are what a kernel may leave.
+        // Only where no padding row is left out may a kernel leave floats.
         let rows = if whole { rows.next_multiple_of(STRIP) } else { rows };
         let strips = rows.div_ceil(STRIP);
         let from = from.index(strips);
@@ -216,6 +216,24 @@ proptest! {
                 start = end;
             }
             prop_assert_eq!(&found, &expected);
+        }
+    }
+}
+
+#[test]
+fn what_is_read_aside_is_asked_for_once() {
+    for of in [1, 2, 5, 16, 24, 88, 1000] {
+        for all in [1, 15, 16, 17, 128, 256, 1023] {
+            let shares: Vec<_> = (0..of).map(|number| aside_share(number, of, all)).collect();
+            let mut next = 0;
+            for share in shares.iter().filter(|share| !share.is_empty()) {
+                assert_eq!(share.start, next, "{of}, {all}: {shares:?}");
+                next = share.end;
+            }
+            assert_eq!(next, all, "{of}, {all}: {shares:?}");
+            if of >= all.div_ceil(16) + 6 {
+                assert!(shares[of - 6..].iter().all(|share| share.is_empty()), "{of}, {all}");
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What the AVX2 kernels share: the proof that the CPU has AVX2, loads and stores, and the dot
-//! product of a decoded tile of codes with several rows of activations.
+//! What the AVX2 kernels share: the proof that the CPU has AVX2, loads and stores, what
+//! becomes of sums, and the dot product of a decoded tile of codes with several rows of activations.
 
 use std::arch::x86_64::*;
 
@@ -63,19 +63,20 @@ pub(super) fn add_to(out: &mut [i32; 8], value: __m256i) {
     unsafe { _mm256_storeu_si256(out, _mm256_add_epi32(_mm256_loadu_si256(out), value)) }
 }
 
-/// As [`add_to`] for the last of what is added: with a factor, the sums become the bits of floats.
+/// As [`add_to`]; with a factor, `out` becomes the bits of the sums' products with it.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn finish(out: &mut [i32; 8], value: __m256i, factor: Option<__m256>) {
-    add_to(out, value);
-    if let Some(factor) = factor {
-        let out: *mut __m256i = out.as_mut_ptr().cast();
-        // SAFETY: the reference is to 32 bytes that may be read and written; neither access needs
-        // alignment.
-        unsafe {
-            let products = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_loadu_si256(out)), factor);
-            _mm256_storeu_si256(out, _mm256_castps_si256(products));
-        }
+    let out: *mut __m256i = out.as_mut_ptr().cast();
+    // SAFETY: the reference is to 32 bytes that may be read and written; neither access needs
+    // alignment.
+    unsafe {
+        let sums = _mm256_add_epi32(_mm256_loadu_si256(out), value);
+        let bits = match factor {
+            None => sums,
+            Some(factor) => _mm256_castps_si256(_mm256_mul_ps(_mm256_cvtepi32_ps(sums), factor)),
+        };
+        _mm256_storeu_si256(out, bits);
     }
 }
 
