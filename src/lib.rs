@@ -41,25 +41,20 @@ mod device;
 pub mod error;
 #[allow(unsafe_code)] // The mapping and its signal handler.
 pub mod format;
-mod generation;
+mod generate;
 #[allow(unsafe_code)] // The SIMD leaves.
 pub mod kernels;
 mod model;
 pub mod ops;
 pub mod packing;
-mod sampler;
-mod session;
-mod stop;
 #[allow(unsafe_code)] // Task claiming.
 pub mod threads;
-mod tokenizer;
 
 pub use device::Device;
 pub use error::{Error, Result};
 pub use format::{Config, ModelFile};
-pub use generation::{GenerationConfig, GenerationFault};
+pub use generate::{
+    DecodeStream, Generate, GenerationConfig, GenerationFault, Limits, Sampler, SamplerOptions,
+    Session, StopReason, StopStrings, Tokenizer,
+};
 pub use model::{MAX_THREADS, Model, Options, State, Step, Want};
-pub use sampler::{Sampler, SamplerOptions};
-pub use session::{Generate, Limits, Session, StopReason};
-pub use stop::StopStrings;
-pub use tokenizer::{DecodeStream, Tokenizer};

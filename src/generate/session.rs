@@ -7,9 +7,9 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::sampler::{Sampler, SamplerOptions};
 use crate::error::{Error, Result};
 use crate::model::{Model, State, Step, Want};
-use crate::sampler::{Sampler, SamplerOptions};
 
 /// Tokens of a prompt that are fed at a time: so long does it take until a wish to stop is heard.
 const CHUNK: usize = 64;

@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::sampler::SamplerOptions;
 use crate::error::{Error, Result};
 use crate::format::ModelFile;
-use crate::sampler::SamplerOptions;
 
 const NAME: &str = "generation_config.json";
 
