@@ -418,6 +418,101 @@ fn a_value_that_overflows_is_an_error_that_says_where() {
     feed(&mut state, &[1]).unwrap();
 }
 
+/// In whatever pass, layer and company: 300 tokens are more than go through the layers together.
+#[test]
+fn an_overflow_ends_its_own_step_and_changes_no_bit_of_the_others() {
+    let model = overflowing();
+    let sane = |len: usize, seed| -> Vec<u32> {
+        let ids = tokens(model.config(), len, seed).into_iter();
+        ids.map(|id| if id == 3 { 4 } else { id }).collect()
+    };
+    let with = |mut ids: Vec<u32>, at: usize| {
+        ids[at] = 3;
+        ids
+    };
+    let (a, b) = (sane(300, 1), sane(7, 2));
+    let alone = |ids: &[u32]| {
+        let mut state = model.new_state();
+        (bits(&feed(&model, &mut state, ids)), state)
+    };
+    let (alone_a, alone_b) = (alone(&a), alone(&b));
+    for (len, at) in [(1, 0), (5, 4), (270, 0), (270, 100), (270, 269)] {
+        let c = with(sane(len, 3), at);
+        // The bad one in front, in between, behind.
+        for order in [[2, 0, 1], [0, 2, 1], [0, 1, 2]] {
+            let ids = order.map(|i| [&a, &b, &c][i]);
+            let mut states = [(); 3].map(|()| model.new_state());
+            let mut logits = [const { Vec::new() }; 3];
+            let mut each = [const { Vec::new() }; 3];
+            let mut steps: Vec<Step<'_>> = states
+                .iter_mut()
+                .zip(&mut logits)
+                .zip(&mut each)
+                .zip(ids)
+                .map(|(((state, logits), each), tokens)| Step {
+                    state,
+                    tokens,
+                    want: Want::All,
+                    logits,
+                    states: Some(each),
+                })
+                .collect();
+            let outcomes = model.forward_each(&mut steps);
+            for (i, outcome) in order.into_iter().zip(outcomes) {
+                let place = order.iter().position(|&j| j == i).unwrap();
+                let (state, logits) = (&states[place], &logits[place]);
+                if i < 2 {
+                    outcome.unwrap();
+                    let (expected, end) = [&alone_a, &alone_b][i];
+                    assert!(bits(logits) == *expected, "{len} {at} {order:?}");
+                    assert!(state == end, "{len} {at} {order:?}");
+                    assert!(each[place].last() == Some(end));
+                } else {
+                    let error = outcome.unwrap_err();
+                    let position = at as u64;
+                    assert!(
+                        matches!(&error, Error::NonFinite { position: p, .. } if *p == position),
+                        "{error}"
+                    );
+                    assert!(logits.is_empty() && each[place].is_empty());
+                    let mut state = state.clone();
+                    let again = model.forward(&mut [Step {
+                        state: &mut state,
+                        tokens: &[1],
+                        want: Want::None,
+                        logits: &mut Vec::new(),
+                        states: None,
+                    }]);
+                    assert!(matches!(again, Err(Error::PoisonedState)));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_step_that_cannot_be_done_is_left_out_of_the_batch() {
+    let model = plain(&synthetic::config());
+    let mut expected = model.new_state();
+    let logits = feed(&model, &mut expected, &[4, 5]);
+    let (mut good, mut bad) = (model.new_state(), model.new_state());
+    let (mut got, mut none) = (Vec::new(), Vec::new());
+    let outcomes = model.forward_each(&mut [
+        Step {
+            state: &mut bad,
+            tokens: &[5, 97],
+            want: Want::All,
+            logits: &mut none,
+            states: None,
+        },
+        Step { state: &mut good, tokens: &[4, 5], want: Want::All, logits: &mut got, states: None },
+    ]);
+    assert!(matches!(outcomes[0], Err(Error::Token { id: 97, vocab_size: 97 })));
+    assert!(outcomes[1].is_ok());
+    assert_eq!((bits(&got), good), (bits(&logits), expected));
+    assert_eq!(bad, model.new_state());
+}
+
 #[test]
 fn the_number_of_threads_is_checked() {
     let bytes = synthetic::model(&synthetic::config(), Packing::T5, 7);

@@ -2,12 +2,12 @@
 //! rows before the next. Shapes in comments: R rows, H hidden size, D state size, I intermediate size.
 
 use std::slice::from_ref;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::linear::{self, Next, Product, Quantised};
 use super::weights::{Conv, Layer, Linear};
 use super::{Model, Step, Want};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::format::{ModelFile, Span};
 use crate::kernels::ASIDE;
 use crate::ops::{LINEAR_EPS, NonFinite, convolve};
@@ -64,8 +64,14 @@ pub(super) struct Workspace {
     q: [Quantised; 3],
 }
 
-/// Feeds every step's tokens to its state.
-pub(super) fn forward(model: &Model, ws: &mut Workspace, steps: &mut [Step<'_>]) -> Result<()> {
+/// Feeds every step's tokens to its state. A step that has failed already is left out, and so is what is left of one in
+/// which a value overflows: `failed` gets its error, its logits and states are cleared, and its state is of no use.
+pub(super) fn forward(
+    model: &Model,
+    ws: &mut Workspace,
+    steps: &mut [Step<'_>],
+    failed: &mut [Option<Error>],
+) {
     let config = model.config();
     for step in &mut *steps {
         // Logits of a last token are written over those of the token before, without clearing that much memory first.
@@ -84,7 +90,10 @@ pub(super) fn forward(model: &Model, ws: &mut Workspace, steps: &mut [Step<'_>])
         let mut segments = Vec::new();
         let mut rows = 0;
         while step < steps.len() && rows < MAX_ROWS {
-            let left = steps[step].tokens.len() - token;
+            let left = match failed[step] {
+                None => steps[step].tokens.len() - token,
+                Some(_) => 0,
+            };
             let len = left.min(MAX_ROWS - rows);
             if len > 0 {
                 let first = steps[step].state.position.saturating_add(token as u64);
@@ -96,13 +105,15 @@ pub(super) fn forward(model: &Model, ws: &mut Workspace, steps: &mut [Step<'_>])
         if rows == 0 {
             break;
         }
-        let result = Pass { model, ws, segments, rows }.run(steps);
-        if result.is_err() {
-            steps.iter_mut().for_each(|step| step.logits.clear());
-            return result;
-        }
+        let rows = Rows { segments, count: rows, dead: vec![false; rows], failed };
+        Pass { model, ws, rows }.run(steps);
     }
-    for step in steps {
+    for (step, failed) in steps.iter_mut().zip(failed) {
+        if failed.is_some() {
+            step.logits.clear();
+            step.states.iter_mut().for_each(|states| states.clear());
+            continue;
+        }
         if let Some(states) = &mut step.states {
             for (t, state) in states.iter_mut().enumerate() {
                 state.position = step.state.position.saturating_add(t as u64 + 1);
@@ -113,22 +124,77 @@ pub(super) fn forward(model: &Model, ws: &mut Workspace, steps: &mut [Step<'_>])
             step.want != Want::All || step.logits.len() == step.tokens.len() * config.vocab_size
         );
     }
-    Ok(())
+}
+
+/// The rows of a pass: whose they are, and which of them no longer count.
+struct Rows<'a> {
+    segments: Vec<Segment>,
+    count: usize,
+    /// Rows of steps that have failed: their activations are zeros for the rest of the pass.
+    dead: Vec<bool>,
+    /// Each step's first error.
+    failed: &'a mut [Option<Error>],
+}
+
+impl Rows<'_> {
+    /// Runs `op` on each row's item. A row in which a value is not finite fails its step: `clear` makes zeros of what `op`
+    /// writes, then and for the rest of the pass, so that nothing of it is seen by what else is in the batch.
+    fn each<T: Send>(
+        &mut self,
+        model: &Model,
+        items: &mut [T],
+        place: impl Fn() -> String,
+        op: impl Fn(&mut T) -> Result<(), NonFinite> + Sync,
+        clear: impl Fn(&mut T) + Sync,
+    ) {
+        let (dead, bad) = (&self.dead, Mutex::new(Vec::new()));
+        model.pool.run_each(items, &|row, item| {
+            if dead[row] {
+                clear(item);
+            } else if op(item) == Err(NonFinite) {
+                clear(item);
+                bad.lock().unwrap_or_else(PoisonError::into_inner).push(row);
+            }
+        });
+        let bad = bad.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if !bad.is_empty() {
+            self.fail(bad, place());
+        }
+    }
+
+    /// Fails the steps of some rows, each with the first of its rows.
+    fn fail(&mut self, mut bad: Vec<usize>, place: String) {
+        bad.sort_unstable();
+        for row in bad {
+            let hit = self.segments.iter().find(|s| (s.row..s.row + s.len).contains(&row));
+            let Some(hit) = hit else { continue };
+            let position = hit.first.saturating_add((row - hit.row) as u64);
+            let error = Error::NonFinite { place: place.clone(), position };
+            self.failed[hit.step].get_or_insert(error);
+            for s in self.segments.iter().filter(|s| s.step == hit.step) {
+                self.dead[s.row..s.row + s.len].fill(true);
+            }
+        }
+    }
+
+    /// Whether none counts any more.
+    fn all_dead(&self) -> bool {
+        self.dead.iter().all(|&dead| dead)
+    }
 }
 
 struct Pass<'a> {
     model: &'a Model,
     ws: &'a mut Workspace,
-    segments: Vec<Segment>,
-    rows: usize,
+    rows: Rows<'a>,
 }
 
 impl Pass<'_> {
-    fn run(&mut self, steps: &mut [Step<'_>]) -> Result<()> {
+    fn run(&mut self, steps: &mut [Step<'_>]) {
         let model = self.model;
         let hidden = model.config().hidden_size;
-        self.ws.x.resize(self.rows * hidden, 0.0);
-        for segment in &self.segments {
+        self.ws.x.resize(self.rows.count * hidden, 0.0);
+        for segment in &self.rows.segments {
             let tokens = &steps[segment.step].tokens[segment.token..][..segment.len];
             let rows = self.ws.x[segment.row * hidden..].chunks_exact_mut(hidden);
             for (&token, x) in tokens.iter().zip(rows) {
@@ -136,15 +202,18 @@ impl Pass<'_> {
             }
         }
         for (n, layer) in model.weights.layers.iter().enumerate() {
-            self.mix_tokens(n, layer, steps)?;
-            self.mix_channels(n, layer)?;
+            self.mix_tokens(n, layer, steps);
+            self.mix_channels(n, layer);
+            if self.rows.all_dead() {
+                return;
+            }
         }
-        self.head(steps)
+        self.head(steps);
     }
 
     /// Token mixing: `x += o_proj(g_norm(g) * swish(h))`.
-    fn mix_tokens(&mut self, n: usize, layer: &Layer, steps: &mut [Step<'_>]) -> Result<()> {
-        let (model, ops, rows) = (self.model, self.model.ops, self.rows);
+    fn mix_tokens(&mut self, n: usize, layer: &Layer, steps: &mut [Step<'_>]) {
+        let (model, ops, rows) = (self.model, self.model.ops, self.rows.count);
         let (file, eps) = (&model.file, model.config().rms_norm_eps);
         let (hidden, width) = (model.config().hidden_size, model.config().state_size);
 
@@ -153,16 +222,16 @@ impl Pass<'_> {
         let norm = file.floats_at(&layer.attn_norm);
         let mut pairs: Vec<_> =
             self.ws.x.chunks_exact(hidden).zip(self.ws.a.chunks_exact_mut(hidden)).collect();
-        each_row(
+        self.rows.each(
             model,
-            &self.segments,
             &mut pairs,
             || format!("layer {n}, attn_norm"),
             |(x, a)| {
                 ops.scale(x, ops.rms_factor(x, eps)?, norm, a);
                 Ok(())
             },
-        )?;
+            |(_, a)| a.fill(0.0),
+        );
         if let Some(Conv::Shared(weight)) = &layer.conv {
             let mut a = std::mem::take(&mut self.ws.a);
             self.convolve(n, 0, file.floats_at(weight), hidden, &mut a, steps);
@@ -177,9 +246,8 @@ impl Pass<'_> {
             .zip(qf.rows(ops, rows, hidden))
             .zip(qg.rows(ops, rows, hidden));
         let mut items: Vec<_> = self.ws.a.chunks_exact(hidden).zip(quantised).collect();
-        each_row(
+        self.rows.each(
             model,
-            &self.segments,
             &mut items,
             || format!("layer {n}, ifg_proj"),
             |item| {
@@ -189,10 +257,11 @@ impl Pass<'_> {
                 qf.quantise(a, factor, norms[1])?;
                 qg.quantise(a, factor, norms[2])
             },
-        )?;
+            |(_, ((qi, qf), qg))| [qi, qf, qg].into_iter().for_each(|q| q.clear()),
+        );
         drop(items);
         let mut aside = norms_aside(file, [&layer.g_norm, &layer.o_proj.norm]);
-        if let ([segment], 1) = (&self.segments[..], rows) {
+        if let ([segment], 1) = (&self.rows.segments[..], rows) {
             // What the recurrence reads: of one sequence, since those of many would be too much.
             aside[2] = bytemuck::cast_slice(steps[segment.step].state.layer(n));
             aside[3] = bytemuck::cast_slice(bounds_of(model, n).unwrap_or(&[]));
@@ -228,9 +297,8 @@ impl Pass<'_> {
             .zip(self.ws.u.chunks_exact_mut(width))
             .zip(self.ws.q[0].rows(ops, rows, width))
             .collect();
-        each_row(
+        self.rows.each(
             model,
-            &self.segments,
             &mut items,
             || format!("layer {n}, o_proj"),
             |item| {
@@ -238,7 +306,8 @@ impl Pass<'_> {
                 ops.gated_norm(g, ops.rms_factor(g, eps)?, norm, h, u);
                 q.norm_and_quantise(u, o_norm)
             },
-        )?;
+            |(_, q)| q.clear(),
+        );
         drop(items);
         let aside = norms_aside(file, [&layer.mlp_norm, &layer.gate_proj.norm]);
         let factor = (&layer.o_proj, &mut self.ws.q[0]);
@@ -249,19 +318,18 @@ impl Pass<'_> {
             [&mut self.ws.y],
             Next { linears: from_ref(&layer.gate_proj), aside },
         );
-        Ok(())
     }
 
     /// The recurrence of all rows, and the states behind it.
     fn recur(&mut self, n: usize, steps: &mut [Step<'_>]) {
         let (model, ops, ws) = (self.model, self.model.ops, &mut *self.ws);
         let width = model.config().state_size;
-        ws.h.resize(self.rows * width, 0.0);
+        ws.h.resize(self.rows.count * width, 0.0);
         let bounds = bounds_of(model, n);
         let before: Vec<&[f32]> =
-            self.segments.iter().map(|segment| steps[segment.step].state.layer(n)).collect();
-        let (input, forget, segments) = (&ws.i, &ws.f, &self.segments);
-        let chunk = if self.rows * width <= ALONE { width } else { COLUMNS };
+            self.rows.segments.iter().map(|segment| steps[segment.step].state.layer(n)).collect();
+        let (input, forget, segments) = (&ws.i, &ws.f, &self.rows.segments);
+        let chunk = if self.rows.count * width <= ALONE { width } else { COLUMNS };
         model.pool.run_columns(&mut ws.h, width, chunk, &|_, mut columns| {
             let range = columns.start()..columns.start() + columns.row(0).len();
             // The row before, where it is one of this pass.
@@ -280,7 +348,7 @@ impl Pass<'_> {
                 }
             }
         });
-        for segment in &self.segments {
+        for segment in &self.rows.segments {
             let step = &mut steps[segment.step];
             let rows = &ws.h[segment.row * width..(segment.row + segment.len) * width];
             step.state.layer_mut(n).copy_from_slice(&rows[rows.len() - width..]);
@@ -305,7 +373,7 @@ impl Pass<'_> {
     ) {
         let size = weight.len() / width;
         let window = which * size * width..(which + 1) * size * width;
-        for segment in &self.segments {
+        for segment in &self.rows.segments {
             let step = &mut steps[segment.step];
             let rows = &mut x[segment.row * width..(segment.row + segment.len) * width];
             let history = &mut self.ws.history;
@@ -332,8 +400,8 @@ impl Pass<'_> {
     }
 
     /// Channel mixing: `x += down_proj(swish(gate) * value)`.
-    fn mix_channels(&mut self, n: usize, layer: &Layer) -> Result<()> {
-        let (model, ops, rows) = (self.model, self.model.ops, self.rows);
+    fn mix_channels(&mut self, n: usize, layer: &Layer) {
+        let (model, ops, rows) = (self.model, self.model.ops, self.rows.count);
         let (file, eps) = (&model.file, model.config().rms_norm_eps);
         let (hidden, inner) = (model.config().hidden_size, model.config().intermediate_size);
 
@@ -347,9 +415,8 @@ impl Pass<'_> {
             .zip(self.ws.a.chunks_exact_mut(hidden))
             .zip(self.ws.q[0].rows(ops, rows, hidden))
             .collect();
-        each_row(
+        self.rows.each(
             model,
-            &self.segments,
             &mut items,
             || format!("layer {n}, gate_proj"),
             |item| {
@@ -358,7 +425,8 @@ impl Pass<'_> {
                 ops.scale(x, ops.rms_factor(x, eps)?, norm, a);
                 q.norm_and_quantise(a, gate_norm)
             },
-        )?;
+            |(_, q)| q.clear(),
+        );
         drop(items);
         let aside = norms_aside(file, [&layer.down_proj.norm]);
         let factor = (&layer.gate_proj, &mut self.ws.q[0]);
@@ -379,9 +447,8 @@ impl Pass<'_> {
             .zip(self.ws.u.chunks_exact_mut(inner))
             .zip(self.ws.q[0].rows(ops, rows, inner))
             .collect();
-        each_row(
+        self.rows.each(
             model,
-            &self.segments,
             &mut items,
             || format!("layer {n}, down_proj"),
             |item| {
@@ -390,7 +457,8 @@ impl Pass<'_> {
                 ops.swiglu(gate, value, u);
                 q.norm_and_quantise(u, down_norm)
             },
-        )?;
+            |(_, q)| q.clear(),
+        );
         drop(items);
         let next = match model.weights.layers.get(n + 1) {
             Some(layer) => first_of(file, layer),
@@ -405,21 +473,21 @@ impl Pass<'_> {
         for (x, y) in self.ws.x.chunks_exact_mut(hidden).zip(self.ws.y.chunks_exact(hidden)) {
             ops.add(x, y);
         }
-        Ok(())
     }
 
     /// Logits of the rows that are wanted.
-    fn head(&mut self, steps: &mut [Step<'_>]) -> Result<()> {
+    fn head(&mut self, steps: &mut [Step<'_>]) {
         let (model, ops) = (self.model, self.model.ops);
         let (file, eps) = (&model.file, model.config().rms_norm_eps);
         let (hidden, vocab) = (model.config().hidden_size, model.config().vocab_size);
         let head = &model.weights.lm_head;
         // Wanted rows of each segment: all, the last one of the step, or none.
         let mut wanted: Vec<Segment> = Vec::new();
-        for s in &self.segments {
+        for s in &self.rows.segments {
             let step = &steps[s.step];
             let ends = s.token + s.len == step.tokens.len();
             match step.want {
+                _ if self.rows.failed[s.step].is_some() => {}
                 Want::All => wanted.push(Segment { ..*s }),
                 Want::Last if ends => wanted.push(Segment {
                     step: s.step,
@@ -431,9 +499,9 @@ impl Pass<'_> {
                 _ => {}
             }
         }
-        let rows = wanted.iter().map(|s| s.len).sum();
+        let rows: usize = wanted.iter().map(|s| s.len).sum();
         if rows == 0 {
-            return Ok(());
+            return;
         }
         // Row numbers of the wanted rows among themselves.
         let mut row = 0;
@@ -450,16 +518,18 @@ impl Pass<'_> {
             .zip(self.ws.a.chunks_exact_mut(hidden))
             .zip(self.ws.q[0].rows(ops, rows, hidden))
             .collect();
-        each_row(
+        let failed = &mut *self.rows.failed;
+        let mut wanted = Rows { segments: wanted, count: rows, dead: vec![false; rows], failed };
+        wanted.each(
             model,
-            &wanted,
             &mut items,
             || "lm_head".to_owned(),
             |((x, z), q)| {
                 ops.scale(x, ops.rms_factor(x, eps)?, norm, z);
                 q.norm_and_quantise(z, head_norm)
             },
-        )?;
+            |(_, q)| q.clear(),
+        );
         drop(items);
         // The next token begins with the first layer.
         let next = match model.weights.layers.first() {
@@ -467,13 +537,13 @@ impl Pass<'_> {
             None => Next { linears: from_ref(head), aside: [&[]; ASIDE] },
         };
         let factor = (head, &mut self.ws.q[0]);
-        if let [segment] = &wanted[..]
+        if let [segment] = &wanted.segments[..]
             && steps[segment.step].want == Want::Last
         {
             apply(model, rows, [factor], [steps[segment.step].logits], next);
         } else {
             apply(model, rows, [factor], [&mut self.ws.logits], next);
-            for segment in &wanted {
+            for segment in &wanted.segments {
                 let step = &mut steps[segment.step];
                 if step.want == Want::Last {
                     step.logits.clear();
@@ -482,15 +552,13 @@ impl Pass<'_> {
                 step.logits.extend_from_slice(&self.ws.logits[rows]);
             }
         }
-        for segment in &wanted {
+        let mut bad = Vec::new();
+        for segment in &wanted.segments {
             let logits = &steps[segment.step].logits;
             let logits = &logits[logits.len() - segment.len * vocab..];
-            if let Some(at) = ops.first_non_finite(logits) {
-                let position = segment.first + (at / vocab) as u64;
-                return Err(Error::NonFinite { place: "the logits".into(), position });
-            }
+            bad.extend(ops.first_non_finite(logits).map(|at| segment.row + at / vocab));
         }
-        Ok(())
+        wanted.fail(bad, "the logits".into());
     }
 }
 
@@ -517,30 +585,6 @@ fn norms_aside<'a, const N: usize>(file: &'a ModelFile, norms: [&Span; N]) -> [&
         *aside = &file.bytes()[norm.clone()];
     }
     aside
-}
-
-/// Runs `op` on each row's item; the first row in which a value is not finite becomes the error.
-fn each_row<T: Send>(
-    model: &Model,
-    segments: &[Segment],
-    items: &mut [T],
-    place: impl Fn() -> String,
-    op: impl Fn(&mut T) -> Result<(), NonFinite> + Sync,
-) -> Result<()> {
-    let first_bad = AtomicUsize::new(usize::MAX);
-    model.pool.run_each(items, &|row, item| {
-        if op(item) == Err(NonFinite) {
-            first_bad.fetch_min(row, Ordering::Relaxed);
-        }
-    });
-    let bad = first_bad.into_inner();
-    match segments.iter().find(|s| (s.row..s.row + s.len).contains(&bad)) {
-        None => Ok(()),
-        Some(s) => {
-            let position = s.first + (bad - s.row) as u64;
-            Err(Error::NonFinite { place: place(), position })
-        }
-    }
 }
 
 /// `out = W q`, `[rows, linear.rows]`, for matrices that are multiplied with together; `next` comes after them.

@@ -64,6 +64,12 @@ impl QuantisedRow<'_> {
         Ok(())
     }
 
+    /// Zeros, which any norm has too.
+    pub fn clear(&mut self) {
+        self.q.fill(0);
+        (*self.sum, *self.step) = (0, 0.0);
+    }
+
     /// The norm of a ternary matrix, its factor taken from `x`, and then as [`quantise`](Self::quantise).
     pub fn norm_and_quantise(&mut self, x: &[f32], weight: &[f32]) -> Result<(), NonFinite> {
         self.quantise(x, self.ops.rms_factor(x, ops::LINEAR_EPS)?, weight)

@@ -62,6 +62,19 @@ pub struct Step<'a> {
     pub states: Option<&'a mut Vec<State>>,
 }
 
+impl Step<'_> {
+    /// The same step, borrowed anew.
+    fn reborrow(&mut self) -> Step<'_> {
+        Step {
+            state: &mut *self.state,
+            tokens: self.tokens,
+            want: self.want,
+            logits: &mut *self.logits,
+            states: self.states.as_deref_mut(),
+        }
+    }
+}
+
 /// A model, ready to run. Shared freely between threads; forward passes run one at a time, each on all threads
 /// of the model's pool.
 pub struct Model {
@@ -253,44 +266,96 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Token`] for an id outside the vocabulary, [`Error::StateMismatch`] for a state of another model,
-    /// [`Error::PoisonedState`]: these leave every state as it was. [`Error::NonFinite`] where a value overflows: then the
-    /// states of the batch are poisoned until reset.
+    /// [`Error::PoisonedState`]: these leave every state as it was. [`Error::NonFinite`] where a value overflows: then that
+    /// step's state is poisoned until reset, and the other steps are done (on a GPU their states are poisoned as well).
     pub fn forward(&self, steps: &mut [Step<'_>]) -> Result<()> {
-        let vocab_size = self.config().vocab_size;
-        for step in &*steps {
-            if let Some(&id) = step.tokens.iter().find(|&&id| id as usize >= vocab_size) {
-                return Err(Error::Token { id, vocab_size });
-            }
-            if !step.state.is_of(self.config(), self.file.hash()) {
-                let reason = "it was made by another model".to_owned();
-                return Err(Error::StateMismatch { reason });
-            }
-            if step.state.poisoned {
-                return Err(Error::PoisonedState);
-            }
+        steps.iter().try_for_each(|step| self.check(step))?;
+        let mut failed = self.run(steps);
+        failed.iter_mut().find_map(Option::take).map_or(Ok(()), Err)
+    }
+
+    /// As [`forward`](Self::forward), but each step has an outcome of its own, and no step's error touches another: one
+    /// that cannot be done is left out, and where a value overflows only that step's state is poisoned. The others'
+    /// results are the bits that they have without it.
+    ///
+    /// On a GPU the states are copied first, so that an overflow costs the batch one run of each step alone.
+    pub fn forward_each(&self, steps: &mut [Step<'_>]) -> Vec<Result<()>> {
+        let mut outcomes: Vec<Result<()>> = steps.iter().map(|step| self.check(step)).collect();
+        let good = steps.iter_mut().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+        let mut good: Vec<Step<'_>> = good.map(|(step, _)| step.reborrow()).collect();
+        let failed = match self.device {
+            Device::Cuda(_) if good.len() > 1 => self.run_apart(&mut good),
+            _ => self.run(&mut good),
+        };
+        let rest = outcomes.iter_mut().filter(|outcome| outcome.is_ok());
+        for (outcome, failed) in rest.zip(failed) {
+            *outcome = failed.map_or(Ok(()), Err);
         }
+        outcomes
+    }
+
+    /// Whether a step can be done.
+    fn check(&self, step: &Step<'_>) -> Result<()> {
+        let vocab_size = self.config().vocab_size;
+        if let Some(&id) = step.tokens.iter().find(|&&id| id as usize >= vocab_size) {
+            return Err(Error::Token { id, vocab_size });
+        }
+        if !step.state.is_of(self.config(), self.file.hash()) {
+            let reason = "it was made by another model".to_owned();
+            return Err(Error::StateMismatch { reason });
+        }
+        if step.state.poisoned { Err(Error::PoisonedState) } else { Ok(()) }
+    }
+
+    /// Runs steps that can be done; gives each one's error. On a GPU an error is that of all.
+    fn run(&self, steps: &mut [Step<'_>]) -> Vec<Option<Error>> {
+        let mut failed: Vec<Option<Error>> = steps.iter().map(|_| None).collect();
         #[cfg(feature = "cuda")]
         if let Some(gpu) = &self.gpu {
             let mut gpu = gpu.lock().unwrap_or_else(PoisonError::into_inner);
-            let result = gpu.forward(steps);
-            if result.is_err() {
-                for step in steps {
-                    step.state.poisoned = true;
-                }
+            if let Err(error) = gpu.forward(steps) {
+                steps.iter_mut().for_each(|step| step.state.poisoned = true);
+                failed.iter_mut().for_each(|failed| *failed = Some(self.again(&error)));
             }
-            return result;
+            return failed;
         }
-        for step in &mut *steps {
-            step.state.memory_mut().bring_to_host()?;
+        for (step, failed) in steps.iter_mut().zip(&mut failed) {
+            *failed = step.state.memory_mut().bring_to_host().err();
         }
         // Poisoned here means that a thread panicked; what it left in the buffers is overwritten.
         let mut workspace = self.workspace.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = forward::forward(self, &mut workspace, steps);
-        if result.is_err() {
-            for step in steps {
-                step.state.poisoned = true;
-            }
+        forward::forward(self, &mut workspace, steps, &mut failed);
+        for (step, failed) in steps.iter_mut().zip(&failed) {
+            step.state.poisoned = failed.is_some();
         }
-        result
+        failed
+    }
+
+    /// A GPU's error for one more step.
+    #[cfg(feature = "cuda")]
+    fn again(&self, error: &Error) -> Error {
+        match error {
+            Error::NonFinite { place, position } => {
+                Error::NonFinite { place: place.clone(), position: *position }
+            }
+            Error::Device { device, reason } => {
+                Error::Device { device: device.clone(), reason: reason.clone() }
+            }
+            other => Error::Device { device: self.device.to_string(), reason: other.to_string() },
+        }
+    }
+
+    /// As [`run`](Self::run) where one step's error is that of all: these are then run one by one.
+    fn run_apart(&self, steps: &mut [Step<'_>]) -> Vec<Option<Error>> {
+        let before: Vec<State> = steps.iter().map(|step| step.state.clone()).collect();
+        let failed = self.run(steps);
+        if failed.iter().all(Option::is_none) {
+            return failed;
+        }
+        let again = steps.iter_mut().zip(before).map(|(step, before)| {
+            *step.state = before;
+            self.run(std::slice::from_mut(step)).pop().flatten()
+        });
+        again.collect()
     }
 }
