@@ -54,7 +54,7 @@ pub use device::Device;
 pub use error::{Error, Result};
 pub use format::{Config, ModelFile};
 pub use generate::{
-    DecodeStream, Generate, GenerationConfig, GenerationFault, Limits, Sampler, SamplerOptions,
-    Session, StopReason, StopStrings, Tokenizer,
+    DecodeStream, Generate, GenerationConfig, GenerationFault, Limits, LogProbs, Sampler,
+    SamplerOptions, Session, StopReason, StopStrings, TokenLogProb, Tokenizer,
 };
 pub use model::{MAX_THREADS, Model, Options, State, Step, Want};

@@ -8,8 +8,12 @@
 //! Likelihoods are floats, their sums exact integers. So sums may be made in any order, and nothing
 //! has to be sorted: a draw goes through the tokens left in the order of their ids.
 
+pub(super) mod candidates;
+
+use self::candidates::{Candidate, likeliest, likeliest_k, reach};
+use super::logprobs::scan;
 use crate::error::{Error, Result};
-use crate::kernels::sampling::rows::{BLOCK, MAX_LEN, fixed, order};
+use crate::kernels::sampling::rows::{BLOCK, fixed, order};
 use crate::kernels::sampling::sample_ops;
 
 /// How to choose tokens. The default is greedy.
@@ -121,17 +125,7 @@ impl Sampler {
     /// [`Error::NonFinite`] for a logit that is infinite or not a number, [`Error::Option`] for no
     /// logits at all or more than 2^25.
     pub fn sample(&mut self, logits: &[f32], so_far: &[u32], position: u64) -> Result<u32> {
-        if !(1..=MAX_LEN).contains(&logits.len()) {
-            let reason = format!("there are {}, must be 1 to {MAX_LEN}", logits.len());
-            return Err(Error::Option { name: "logits", reason });
-        }
-        let ops = sample_ops();
-        self.largest.resize(logits.len().div_ceil(BLOCK), i32::MIN);
-        if !(ops.scan)(logits, &mut self.largest) {
-            let id = logits.iter().position(|logit| !logit.is_finite()).unwrap_or(0);
-            let place = format!("the logit of token {id}");
-            return Err(Error::NonFinite { place, position });
-        }
+        scan(logits, position, &mut self.largest)?;
         if self.options.repeat_penalty == 1.0 {
             return Ok(self.choose(logits, position));
         }
@@ -139,7 +133,7 @@ impl Sampler {
         penalised.clear();
         penalised.extend_from_slice(logits);
         self.penalise(&mut penalised, so_far);
-        (ops.scan)(&penalised, &mut self.largest);
+        (sample_ops().scan)(&penalised, &mut self.largest);
         let id = self.choose(&penalised, position);
         self.penalised = penalised;
         Ok(id)
@@ -171,25 +165,7 @@ impl Sampler {
 
     /// Fills `ids` and `kept` with the `k` largest logits, on a tie those of lower ids.
     fn take_top_k(&mut self, logits: &[f32], k: usize) {
-        // The k-th largest of the blocks' largest: at least k logits are as large, and all that are
-        // stand in blocks whose largest is.
-        let blocks = self.largest.len();
-        let least = if k <= blocks {
-            let mut largest = self.largest.clone();
-            *largest.select_nth_unstable(blocks - k).1
-        } else {
-            i32::MIN
-        };
-        self.list.clear();
-        for (b, block) in logits.chunks(BLOCK).enumerate() {
-            if self.largest[b] >= least {
-                let ids = (b * BLOCK) as u32..;
-                let some = block.iter().map(|&x| order(x)).zip(ids).filter(|(x, _)| *x >= least);
-                self.list.extend(some.map(|(x, id)| Candidate::new(x, id)));
-            }
-        }
-        self.list.select_nth_unstable(k - 1);
-        self.list.truncate(k);
+        likeliest_k(logits, &self.largest, k, &mut self.list);
         self.ids.clear();
         self.ids.extend(self.list.iter().map(|candidate| candidate.id()));
         self.ids.sort_unstable();
@@ -214,31 +190,6 @@ impl Sampler {
                 *seen = false;
             }
         }
-    }
-}
-
-/// The index of the largest logit, the first one of equals.
-fn likeliest(logits: &[f32], largest: &[i32]) -> usize {
-    let most = largest.iter().copied().fold(i32::MIN, i32::max);
-    let block = largest.iter().position(|&largest| largest == most).unwrap_or(0);
-    let from = block * BLOCK;
-    let within = logits[from..].iter().position(|&logit| order(logit) == most);
-    from + within.unwrap_or(0)
-}
-
-/// A token and its order as one number: the likelier, the smaller, and on a tie the lower id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Candidate(u64);
-
-impl Candidate {
-    fn new(order: i32, id: u32) -> Candidate {
-        // Rising from the largest integer to the smallest.
-        let falling = !(order as u32 ^ 1 << 31);
-        Candidate(u64::from(falling) << 32 | u64::from(id))
-    }
-
-    fn id(self) -> u32 {
-        self.0 as u32
     }
 }
 
@@ -333,32 +284,6 @@ impl Weights {
         let weights = self.weights[from..].iter();
         from + weights.map(|&weight| fixed(weight)).position(past).unwrap_or(0)
     }
-}
-
-/// The candidate with which the sum of sizes, smallest candidates first, reaches `needed`.
-fn reach(
-    list: &mut [Candidate],
-    mut needed: u64,
-    size: impl Fn(Candidate) -> u64,
-) -> Option<Candidate> {
-    let mut rest = list;
-    while rest.len() > BLOCK {
-        let half = rest.len() / 2;
-        rest.select_nth_unstable(half);
-        let sum: u64 = rest[..half].iter().map(|&candidate| size(candidate)).sum();
-        if sum >= needed {
-            rest = &mut rest[..half];
-        } else {
-            needed -= sum;
-            rest = &mut rest[half..];
-        }
-    }
-    rest.sort_unstable();
-    let mut sum = 0;
-    rest.iter().copied().find(|&candidate| {
-        sum += size(candidate);
-        sum >= needed
-    })
 }
 
 /// A number in 0..2^53 that depends on the seed and the position alone: the first 53 bits of Philox

@@ -1,5 +1,5 @@
-//! The loops of sampling over the vocabulary, compiled for each instruction set. The code is one and the same, and so are
-//! its results; only the width at which the compiler vectorises it differs.
+//! The loops of sampling and of log-probabilities over the vocabulary, compiled for each instruction set. The code is
+//! one and the same, and so are its results; only the width at which the compiler vectorises it differs.
 
 pub(crate) mod rows;
 
@@ -8,6 +8,7 @@ pub(crate) mod rows;
 pub(crate) struct SampleOps {
     pub scan: fn(&[f32], &mut [i32]) -> bool,
     pub weigh: fn(&[f32], f32, f32, &mut [f32], &mut [u64]),
+    pub exp_sum: fn(&[f32], f32) -> u64,
     pub cut: fn(f32, &mut [f32], &mut [u64]),
 }
 
@@ -30,6 +31,14 @@ macro_rules! compile {
             // SAFETY: only handed out where the CPU has the features.
             unsafe { compiled(x, max, t, weights, sums) }
         }
+        fn exp_sum(x: &[f32], max: f32) -> u64 {
+            #[target_feature(enable = $features)]
+            fn compiled(x: &[f32], max: f32) -> u64 {
+                rows::exp_sum(x, max)
+            }
+            // SAFETY: only handed out where the CPU has the features.
+            unsafe { compiled(x, max) }
+        }
         fn cut(least: f32, weights: &mut [f32], sums: &mut [u64]) {
             #[target_feature(enable = $features)]
             fn compiled(least: f32, weights: &mut [f32], sums: &mut [u64]) {
@@ -38,7 +47,7 @@ macro_rules! compile {
             // SAFETY: only handed out where the CPU has the features.
             unsafe { compiled(least, weights, sums) }
         }
-        SampleOps { scan, weigh, cut }
+        SampleOps { scan, weigh, exp_sum, cut }
     }};
 }
 
@@ -51,7 +60,8 @@ pub(crate) fn sample_ops() -> SampleOps {
 /// Those that this CPU can run, the fastest last.
 fn all() -> Vec<SampleOps> {
     // What every CPU of the architecture has: SSE2 on x86-64, NEON on aarch64.
-    let baseline = SampleOps { scan: rows::scan, weigh: rows::weigh, cut: rows::cut };
+    let baseline =
+        SampleOps { scan: rows::scan, weigh: rows::weigh, exp_sum: rows::exp_sum, cut: rows::cut };
     #[allow(unused_mut)]
     let mut all = vec![baseline];
     #[cfg(target_arch = "x86_64")]
@@ -72,7 +82,7 @@ fn all() -> Vec<SampleOps> {
 
 #[cfg(test)]
 mod tests {
-    use super::rows::BLOCK;
+    use super::rows::{BLOCK, fixed};
     use super::*;
 
     #[test]
@@ -88,8 +98,13 @@ mod tests {
                 (ops.weigh)(&logits, 14.0, 0.7, &mut weights, &mut sums);
                 let (before, sums_before) = (weights.clone(), sums.clone());
                 (ops.cut)(0.01, &mut weights, &mut sums);
+                // The same numbers without being kept: those of temperature 1.
+                let total = (ops.exp_sum)(&logits, 14.0);
+                let mut all = vec![0.0; logits.len()];
+                (ops.weigh)(&logits, 14.0, 1.0, &mut all, &mut vec![0; blocks]);
+                assert_eq!(total, all.iter().map(|&weight| fixed(weight)).sum::<u64>());
                 let bits = |w: Vec<f32>| w.into_iter().map(f32::to_bits).collect::<Vec<_>>();
-                (largest, bits(before), sums_before, bits(weights), sums)
+                (largest, bits(before), sums_before, bits(weights), sums, total)
             };
             let reference = run(all()[0]);
             assert!(len == 1 || reference.4.iter().sum::<u64>() < reference.2.iter().sum());

@@ -9,8 +9,8 @@ pub const BLOCK: usize = 64;
 /// 2^52: in float64 from here on, neighbours are 1 apart, and the low bits are the integer.
 const INTEGERS: f64 = 4_503_599_627_370_496.0;
 
-/// What 1 is as an integer: some 10^-12 of the likeliest token's likelihood is the smallest that counts.
-const ONE: f64 = (1u64 << 38) as f64;
+/// What 1 is as an integer, which [`fixed`] makes of it: some 10^-12 of the likeliest token's likelihood is the smallest that counts.
+pub const ONE: f64 = (1u64 << 38) as f64;
 
 /// The most weights whose sum as integers cannot overflow.
 pub const MAX_LEN: usize = 1 << 25;
@@ -69,6 +69,21 @@ pub fn weigh(logits: &[f32], max: f32, temperature: f32, weights: &mut [f32], su
     if let (false, Some(sum)) = (tail.is_empty(), sums.get_mut(blocks.len())) {
         block(tail, last, sum);
     }
+}
+
+/// The sum of `exp(logit - max)` over all logits, each as an integer.
+#[inline(always)]
+pub fn exp_sum(logits: &[f32], max: f32) -> u64 {
+    let block = |logits: &[f32]| -> u64 {
+        // Apart, so that the compiler vectorises each loop by itself.
+        let mut weights = [0.0f32; BLOCK];
+        for (weight, &logit) in weights.iter_mut().zip(logits) {
+            *weight = exp(logit - max);
+        }
+        weights[..logits.len()].iter().map(|&weight| fixed(weight)).sum()
+    };
+    let (blocks, tail) = logits.as_chunks::<BLOCK>();
+    blocks.iter().map(|logits| block(logits)).sum::<u64>() + block(tail)
 }
 
 /// Makes weights below `least` 0, and the sums anew.
