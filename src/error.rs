@@ -30,6 +30,8 @@ pub enum Error {
         path: PathBuf,
         /// The version that the file states.
         found: String,
+        /// The versions that this program reads.
+        read: &'static str,
     },
     /// A saved state does not belong to the model.
     StateMismatch {
@@ -112,12 +114,11 @@ impl fmt::Display for Plain<'_> {
                 write!(f, "{action} {}: {}", path.display(), IoReason(source))
             }
             Error::Invalid { path, reason } => write!(f, "{}: {reason}", path.display()),
-            Error::Version { path, found } => write!(
+            Error::Version { path, found, read } => write!(
                 f,
-                "{}: format version {found}, but this program reads version {}; a newer mmfree may \
+                "{}: format version {found}, but this program reads version {read}; a newer mmfree may \
                  read it",
-                path.display(),
-                crate::format::VERSION
+                path.display()
             ),
             Error::StateMismatch { reason } => {
                 write!(f, "the saved state is not of this model: {reason}")

@@ -54,7 +54,8 @@ pub use device::Device;
 pub use error::{Error, Result};
 pub use format::{Config, ModelFile};
 pub use generate::{
-    DecodeStream, Generate, GenerationConfig, GenerationFault, Limits, LogProbs, Sampler,
-    SamplerOptions, Session, StopReason, StopStrings, TokenLogProb, Tokenizer,
+    Batch, CacheCounts, CacheHit, DecodeStream, Event, Generate, GenerationConfig, GenerationFault,
+    Limits, LogProbs, PrefixCache, Sampler, SamplerOptions, Scored, SequenceId, Session,
+    StopReason, StopStrings, TextStream, TokenLogProb, Tokenizer,
 };
-pub use model::{MAX_THREADS, Model, Options, State, Step, Want};
+pub use model::{MAX_THREADS, Model, Options, SavedState, State, Step, Want};

@@ -387,7 +387,7 @@ fn an_id_outside_the_vocabulary_leaves_every_state_as_it_was() {
 }
 
 /// A model whose embedding of token 3 overflows when squared.
-fn overflowing() -> Arc<Model> {
+pub fn overflowing() -> Arc<Model> {
     let config = synthetic::config();
     let mut bytes = synthetic::model(&config, Packing::T5, 7);
     let file = ModelFile::from_bytes("synthetic", &bytes).unwrap();

@@ -1,5 +1,6 @@
 //! The integration tests, one crate.
 
+mod batch;
 #[cfg(all(feature = "cli", feature = "demo"))]
 mod bench;
 #[cfg(all(feature = "cli", feature = "demo"))]

@@ -132,7 +132,7 @@ fn limits_end_a_text_and_say_why() {
         let mut session = started(&model);
         let mut generate = session.generate(&limits);
         let ids: Vec<u32> = generate.by_ref().map(|token| token.unwrap()).collect();
-        (ids, generate.stop_reason())
+        (ids, generate.stop_reason().cloned())
     };
     let tokens = run(Limits { max_tokens: Some(7), ..Limits::default() });
     assert_eq!(tokens, (ids[..7].to_vec(), Some(StopReason::MaxTokens)));

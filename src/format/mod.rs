@@ -17,7 +17,7 @@ pub use header::{HeaderError, read_header};
 pub use leftover::Unfinished;
 pub use mapping::{Advice, Mapping, end_on_lost_mapping, mappable};
 pub use reader::{Embedding, FloatType, ModelFile, Span};
-pub use writer::{AtomicFile, Entry, Header, write_tensors};
+pub use writer::{AtomicFile, Entry, Header, write_file};
 
 /// The version of the format that this library writes, and the only one that it reads.
 pub const VERSION: u32 = 1;

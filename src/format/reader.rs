@@ -177,7 +177,7 @@ impl ModelFile {
         };
         let version = get(keys::VERSION)?;
         if *version != VERSION.to_string() {
-            return Err(Error::Version { path: path.clone(), found: clip(version) });
+            return Err(Error::Version { path: path.clone(), found: clip(version), read: "1" });
         }
         let architecture = get(keys::ARCHITECTURE)?;
         if architecture != ARCHITECTURE {

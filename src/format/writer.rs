@@ -179,27 +179,13 @@ impl Header {
     }
 }
 
-/// Writes a small safetensors file of F32 and U32 tensors and metadata, whole or not at all.
+/// Writes a small file, whole or not at all; an existing one is replaced.
 ///
 /// # Errors
 /// As [`AtomicFile`].
-pub fn write_tensors(
-    path: &Path,
-    metadata: &[(&str, String)],
-    tensors: &[(&str, &'static str, Vec<usize>, &[u8])],
-) -> Result<()> {
-    let mut header = Header::default();
-    for (key, value) in metadata {
-        header.set(key, value.clone());
-    }
-    for (name, dtype, shape, bytes) in tensors {
-        header.push(name, dtype, shape, bytes.len() as u64);
-    }
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut out = AtomicFile::create(path, true)?;
-    out.file().write_all(&header.to_bytes()).map_err(out.error())?;
-    for (.., bytes) in tensors {
-        out.file().write_all(bytes).map_err(out.error())?;
-    }
+    out.file().write_all(bytes).map_err(out.error())?;
     out.commit()
 }
 

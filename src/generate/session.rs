@@ -7,9 +7,13 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::limits::{Limits, StopReason};
+use super::prefix_cache::CacheHit;
 use super::sampler::{Sampler, SamplerOptions};
+use super::scored::Scored;
 use crate::error::{Error, Result};
-use crate::model::{Model, State, Step, Want};
+use crate::format::{Mapping, write_file};
+use crate::model::{Model, SavedState, State, Step, Want, saved};
 
 /// Tokens of a prompt that are fed at a time: so long does it take until a wish to stop is heard.
 const CHUNK: usize = 64;
@@ -55,9 +59,19 @@ pub struct Session {
     /// The ids so far, each once: what the repetition penalty reads.
     distinct: Vec<u32>,
     known: Vec<bool>,
+    /// Spans of `ids` that were generated, in rising order.
+    generated: Vec<[u32; 2]>,
     draws: u64,
-    /// Logits behind the last token fed, `[vocab_size]`; empty before the first.
+    /// Logits after the last token fed, `[vocab_size]`; empty before the first, and while a prompt is fed.
     logits: Vec<f32>,
+    /// How many of the likeliest tokens the prompt's scores have, if they are wanted.
+    score_prompt: Option<usize>,
+    /// The scores of ids, from the second on.
+    prompt_scores: Vec<Scored>,
+    /// How many of the likeliest tokens a generated token's score has, if it is wanted.
+    score_tokens: Option<usize>,
+    /// Whether it was loaded from a file without a checksum.
+    unchecked: bool,
 }
 
 impl fmt::Debug for Session {
@@ -67,39 +81,6 @@ impl fmt::Debug for Session {
             .field("pending", &self.pending().len())
             .field("sampler", self.sampler.options())
             .finish_non_exhaustive()
-    }
-}
-
-/// When [`Session::generate`] ends. The default: never.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// So many new tokens.
-    pub max_tokens: Option<usize>,
-    /// A sequence of so many ids, all that went in before counted.
-    pub max_length: Option<usize>,
-    /// Tokens that end the text, once generated.
-    pub eos: Vec<u32>,
-}
-
-/// Why a text ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StopReason {
-    /// A token that ends the text.
-    Eos,
-    /// [`Limits::max_tokens`].
-    MaxTokens,
-    /// [`Limits::max_length`].
-    MaxLength,
-}
-
-impl StopReason {
-    /// A short name: `eos`, `max_tokens`, `max_length`.
-    pub fn name(self) -> &'static str {
-        match self {
-            StopReason::Eos => "eos",
-            StopReason::MaxTokens => "max_tokens",
-            StopReason::MaxLength => "max_length",
-        }
     }
 }
 
@@ -115,8 +96,13 @@ impl Session {
             sampler: Sampler::new(options)?,
             distinct: Vec::new(),
             known: vec![false; model.config().vocab_size],
+            generated: Vec::new(),
             draws: 0,
             logits: Vec::new(),
+            score_prompt: None,
+            prompt_scores: Vec::new(),
+            score_tokens: None,
+            unchecked: false,
             model: Arc::clone(model),
         })
     }
@@ -178,6 +164,119 @@ impl Session {
         Ok(())
     }
 
+    /// The next piece of work: pending ids, `budget` of them at most, for [`Model::forward_each`] together with those of
+    /// other sessions. `None` where none is pending, or the budget is 0.
+    ///
+    /// The step's outcome is to be told by [`finish_step`](Self::finish_step). How work is cut changes no bit.
+    pub fn next_step(&mut self, budget: usize) -> Option<Step<'_>> {
+        let most = self.most(budget);
+        let tokens = &self.ids[self.fed()..];
+        let want = match self.score_prompt {
+            Some(_) if self.scores_next() => Want::All,
+            _ if tokens.len() <= most => Want::Last,
+            _ => Want::None,
+        };
+        let tokens = &tokens[..tokens.len().min(most)];
+        if tokens.is_empty() {
+            return None;
+        }
+        let (state, logits) = (&mut self.state, &mut self.logits);
+        Some(Step { state, tokens, want, logits, states: None })
+    }
+
+    /// The most tokens of a step within a budget: where a prompt is scored there are logits for each.
+    pub(super) fn most(&self, budget: usize) -> usize {
+        if self.score_prompt.is_some() { budget.min(CHUNK) } else { budget }
+    }
+
+    /// Whether the tokens fed next are of the part that is scored: all before have been.
+    fn scores_next(&self) -> bool {
+        self.prompt_scores.len() == self.fed() && self.generated.is_empty()
+    }
+
+    /// Takes the outcome of the step that [`next_step`](Self::next_step) gave.
+    ///
+    /// # Errors
+    /// The step's own: then the session cannot go on.
+    pub fn finish_step(&mut self, outcome: Result<()>) -> Result<()> {
+        outcome?;
+        let vocab = self.model.config().vocab_size;
+        let Some(n) = self.score_prompt.filter(|_| self.logits.len() >= vocab) else {
+            return Ok(());
+        };
+        let rows = self.logits.len() / vocab;
+        let first = self.fed() - rows;
+        if self.prompt_scores.len() == first && self.generated.is_empty() {
+            for (row, at) in self.logits.chunks_exact(vocab).zip(first + 1..) {
+                let Some(&id) = self.ids.get(at) else { break };
+                self.prompt_scores.push(Scored::new(row, id, at as u64, n)?);
+            }
+        }
+        // The last row is that of the token to come; without one to come, there is none.
+        let keep = if self.pending().is_empty() { vocab } else { 0 };
+        self.logits.drain(..self.logits.len() - keep);
+        self.logits.shrink_to(vocab);
+        Ok(())
+    }
+
+    /// Asks for the scores of the prompt, with `n` of the likeliest tokens each. They are made chunk by chunk, while it is
+    /// fed.
+    ///
+    /// # Errors
+    /// [`Error::Option`] where some of it has been fed already.
+    pub fn score_prompt(&mut self, n: usize) -> Result<()> {
+        if self.fed() > 0 {
+            let reason = "its first tokens have been fed, must be asked for before".to_owned();
+            return Err(Error::Option { name: "prompt scores", reason });
+        }
+        self.score_prompt = Some(n);
+        Ok(())
+    }
+
+    /// How many of the likeliest tokens the prompt's scores have, where they are wanted.
+    pub fn prompt_scores_wanted(&self) -> Option<usize> {
+        self.score_prompt
+    }
+
+    /// The scores of the prompt so far, from its second token on: the first has none.
+    pub fn prompt_scores(&self) -> &[Scored] {
+        &self.prompt_scores
+    }
+
+    /// Asks for the scores of generated tokens, with `n` of the likeliest each; `None` for none.
+    pub fn score_tokens(&mut self, n: Option<usize>) {
+        self.score_tokens = n;
+    }
+
+    /// The score of the token that [`choose`](Self::choose) gave last, where it was asked for.
+    ///
+    /// # Errors
+    /// As [`Scored::new`].
+    pub fn token_score(&self) -> Result<Option<Scored>> {
+        let (Some(n), Some(&id)) = (self.score_tokens, self.ids.last()) else { return Ok(None) };
+        if self.logits.is_empty() || self.pending().len() != 1 {
+            return Ok(None);
+        }
+        let position = self.ids.len() as u64 - 1;
+        Scored::new(&self.logits, id, position, n).map(Some)
+    }
+
+    /// Takes on a state of the first ids from a cache.
+    pub(super) fn resume(&mut self, hit: CacheHit) {
+        debug_assert!(self.fed() == 0 && hit.state.position() < self.ids.len() as u64);
+        self.state = hit.state;
+        self.prompt_scores = hit.scores;
+        if let Some(n) = self.score_prompt {
+            self.prompt_scores.iter_mut().for_each(|score| score.likeliest.truncate(n));
+        }
+    }
+
+    /// The logits of the token that comes next, or came last: those after the last token fed, `[vocab_size]`. Empty before
+    /// the first, and while a prompt is fed.
+    pub fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
     /// Feeds the pending ids a chunk at a time, all but the last chunk: the next token needs one
     /// forward pass in any case, which takes that chunk along. Before each chunk `go_on` is told how
     /// many ids are left, and may break off; the session is sound all the same, and goes on where it
@@ -197,27 +296,41 @@ impl Session {
             if left <= CHUNK {
                 return Ok(ControlFlow::Continue(()));
             }
-            self.feed(self.fed() + CHUNK, Want::None)?;
+            self.feed(CHUNK)?;
         }
     }
 
-    /// Chooses the next token and appends it.
+    /// Feeds what is pending, then chooses the next token and appends it.
     ///
     /// # Errors
     /// As [`Model::forward`]; [`Error::Option`] where there is no id to go on from.
     pub fn next_token(&mut self) -> Result<u32> {
         let _ = self.prefill(|_| ControlFlow::Continue(()))?;
-        if !self.pending().is_empty() {
-            self.feed(self.ids.len(), Want::Last)?;
-        }
-        if self.logits.is_empty() {
-            let reason = "is empty, must have one token at least (the BOS token, say)".into();
+        self.feed(CHUNK)?;
+        self.choose()
+    }
+
+    /// Chooses the next token by the logits and appends it, once nothing is pending.
+    ///
+    /// # Errors
+    /// As [`Sampler::sample`]; [`Error::Option`] where ids are pending, or there are none.
+    pub fn choose(&mut self) -> Result<u32> {
+        if self.logits.is_empty() || !self.pending().is_empty() {
+            let reason = match self.ids.len() {
+                0 => "is empty, must have one token at least (the BOS token, say)".to_owned(),
+                _ => format!("has {} ids that have not been fed", self.pending().len()),
+            };
             return Err(Error::Option { name: "prompt", reason });
         }
-        let position = self.ids.len() as u64;
-        let id = self.sampler.sample(&self.logits, &self.distinct, position)?;
+        let at = self.ids.len();
+        let id = self.sampler.sample(&self.logits, &self.distinct, at as u64)?;
         self.push(&[id])?;
         self.draws += 1;
+        let at = at as u32;
+        match self.generated.last_mut() {
+            Some([_, end]) if *end == at => *end += 1,
+            _ => self.generated.push([at, at + 1]),
+        }
         Ok(id)
     }
 
@@ -226,33 +339,56 @@ impl Session {
         Generate { session: self, limits: limits.clone(), count: 0, stop: None, failed: false }
     }
 
-    /// Saves the session to a file, whole or not at all: state, ids, sampler options and the number
-    /// of draws.
+    /// The session as the bytes of a file: state, ids, sampler options, which ids were generated, and the number of draws,
+    /// with a checksum over all.
     ///
     /// # Errors
-    /// As [`State::save`].
-    pub fn save(&self, path: &Path) -> Result<()> {
+    /// [`Error::PoisonedState`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let options = self.sampler.options();
-        let extra = [
-            ("mmfree.session.draws", self.draws.to_string()),
-            ("mmfree.session.seed", options.seed.to_string()),
-            ("mmfree.session.temperature", options.temperature.to_string()),
-            ("mmfree.session.top_k", options.top_k.to_string()),
-            ("mmfree.session.top_p", options.top_p.to_string()),
-            ("mmfree.session.min_p", options.min_p.to_string()),
-            ("mmfree.session.repeat_penalty", options.repeat_penalty.to_string()),
+        let metadata = [
+            ("draws", self.draws.to_string()),
+            ("seed", options.seed.to_string()),
+            ("temperature", options.temperature.to_string()),
+            ("top_k", options.top_k.to_string()),
+            ("top_p", options.top_p.to_string()),
+            ("min_p", options.min_p.to_string()),
+            ("repeat_penalty", options.repeat_penalty.to_string()),
         ];
-        self.state.save_with(path, &extra, &self.ids)
+        let metadata = metadata.map(|(name, value)| (format!("{PREFIX}{name}"), value)).into();
+        let (ids, generated) = (self.ids.clone(), self.generated.clone());
+        saved::to_bytes(&self.state, &saved::Extra { metadata, ids, generated })
+    }
+
+    /// Saves the session to a file, whole or not at all; an existing file is replaced.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where it cannot be written, [`Error::PoisonedState`].
+    pub fn save(&self, path: &Path) -> Result<()> {
+        write_file(path, &self.to_bytes()?)
     }
 
     /// Loads a session that [`save`](Self::save) wrote, to go on as if it had never ended.
     ///
     /// # Errors
     /// [`Error::StateMismatch`] where it belongs to another model, [`Error::Invalid`] where it is
-    /// none.
+    /// none, or damaged.
     pub fn load(model: &Arc<Model>, path: &Path) -> Result<Session> {
-        let (state, metadata, ids) = State::load_with(path, model.config(), model.file().hash())?;
-        let field = Fields { path, metadata: &metadata };
+        Session::read(model, &Mapping::open(path)?, path)
+    }
+
+    /// The session of which [`to_bytes`](Self::to_bytes) gave these bytes.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_bytes(model: &Arc<Model>, bytes: &[u8]) -> Result<Session> {
+        Session::read(model, bytes, Path::new("the saved session"))
+    }
+
+    fn read(model: &Arc<Model>, bytes: &[u8], path: &Path) -> Result<Session> {
+        let (state, extra, saved) =
+            saved::from_bytes(bytes, path, model.config(), model.file().hash())?;
+        let field = Fields { path, metadata: &extra.metadata };
         let options = SamplerOptions {
             temperature: field.get("temperature")?,
             top_k: field.get("top_k")?,
@@ -262,22 +398,30 @@ impl Session {
             seed: field.get("seed")?,
         };
         let draws = field.get("draws")?;
-        if state.position() >= ids.len() as u64 {
-            return Err(Error::invalid(
-                path,
-                format!(
-                    "the state has seen {} tokens of {}: none is pending",
-                    state.position(),
-                    ids.len()
-                ),
-            ));
+        let SavedState { position, checked, .. } = saved;
+        if position >= extra.ids.len() as u64 {
+            let ids = extra.ids.len();
+            let reason = format!("the state has seen {position} tokens of {ids}: none is pending");
+            return Err(Error::invalid(path, reason));
         }
         let mut session =
             Session::new(model, options).map_err(|e| Error::invalid(path, e.to_string()))?;
-        session.push(&ids)?;
+        session.push(&extra.ids)?;
         session.state = state;
         session.draws = draws;
+        session.unchecked = !checked;
+        session.generated = extra.generated;
+        if session.generated.is_empty() && draws > 0 {
+            // Version 1 did not say which: those behind all that went in, if a text came from one prompt.
+            let from = extra.ids.len().saturating_sub(usize::try_from(draws).unwrap_or(usize::MAX));
+            session.generated.push([from as u32, extra.ids.len() as u32]);
+        }
         Ok(session)
+    }
+
+    /// Whether it was loaded from a file of version 1, which has no checksum: damage to it would not have been noticed.
+    pub fn is_unchecked(&self) -> bool {
+        self.unchecked
     }
 
     fn fed(&self) -> usize {
@@ -285,12 +429,17 @@ impl Session {
         (self.state.position() as usize).min(self.ids.len())
     }
 
-    fn feed(&mut self, end: usize, want: Want) -> Result<()> {
-        let tokens = &self.ids[self.fed()..end];
-        let (state, logits) = (&mut self.state, &mut self.logits);
-        self.model.forward(&mut [Step { state, tokens, want, logits, states: None }])
+    /// Feeds pending ids, `budget` of them at most.
+    fn feed(&mut self, budget: usize) -> Result<()> {
+        let model = Arc::clone(&self.model);
+        let Some(step) = self.next_step(budget) else { return Ok(()) };
+        let outcome = model.forward(&mut [step]);
+        self.finish_step(outcome)
     }
 }
+
+/// What keys of a session's metadata begin with.
+const PREFIX: &str = "mmfree.session.";
 
 /// The metadata of a saved session.
 struct Fields<'a> {
@@ -300,7 +449,7 @@ struct Fields<'a> {
 
 impl Fields<'_> {
     fn get<T: FromStr>(&self, name: &str) -> Result<T> {
-        let key = format!("mmfree.session.{name}");
+        let key = format!("{PREFIX}{name}");
         match self.metadata.get(&key) {
             None => Err(Error::invalid(
                 self.path,
@@ -325,8 +474,8 @@ pub struct Generate<'a> {
 
 impl Generate<'_> {
     /// Why it ended; `None` while it has not.
-    pub fn stop_reason(&self) -> Option<StopReason> {
-        self.stop
+    pub fn stop_reason(&self) -> Option<&StopReason> {
+        self.stop.as_ref()
     }
 }
 
@@ -337,12 +486,7 @@ impl Iterator for Generate<'_> {
         if self.stop.is_some() || self.failed {
             return None;
         }
-        let reached = |limit: Option<usize>, now: usize| limit.is_some_and(|limit| now >= limit);
-        if reached(self.limits.max_tokens, self.count) {
-            self.stop = Some(StopReason::MaxTokens);
-        } else if reached(self.limits.max_length, self.session.ids.len()) {
-            self.stop = Some(StopReason::MaxLength);
-        }
+        self.stop = self.limits.reached(self.count, self.session.ids.len());
         if self.stop.is_some() {
             return None;
         }

@@ -20,7 +20,8 @@ use crate::error::{Error, Result};
 pub struct StopStrings {
     stops: Vec<String>,
     held: String,
-    found: bool,
+    /// Which of them has come.
+    found: Option<usize>,
 }
 
 impl StopStrings {
@@ -35,21 +36,21 @@ impl StopStrings {
                 reason: "a stop string is empty, must be at least one character".into(),
             });
         }
-        Ok(StopStrings { stops, held: String::new(), found: false })
+        Ok(StopStrings { stops, held: String::new(), found: None })
     }
 
     /// Takes the next piece of text and gives what can be shown now. Behind a stop string, nothing.
     pub fn push(&mut self, piece: &str) -> String {
-        if self.found {
+        if self.found() {
             return String::new();
         }
         self.held.push_str(piece);
-        let complete = self.stops.iter().filter_map(|stop| {
+        let complete = self.stops.iter().enumerate().filter_map(|(n, stop)| {
             let start = self.held.find(stop.as_str())?;
-            Some((start + stop.len(), start))
+            Some((start + stop.len(), start, n))
         });
-        if let Some((_, start)) = complete.min() {
-            self.found = true;
+        if let Some((_, start, n)) = complete.min() {
+            self.found = Some(n);
             self.held.truncate(start);
             return std::mem::take(&mut self.held);
         }
@@ -65,7 +66,12 @@ impl StopStrings {
 
     /// Whether a stop string has come.
     pub fn found(&self) -> bool {
-        self.found
+        self.found.is_some()
+    }
+
+    /// The stop string that has come.
+    pub fn found_string(&self) -> Option<&str> {
+        self.found.map(|n| self.stops[n].as_str())
     }
 }
 
@@ -105,7 +111,7 @@ mod tests {
         assert_eq!(stops.push("a"), "");
         assert_eq!(stops.push("a"), "a");
         assert_eq!(stops.push("b"), "");
-        assert!(stops.found());
+        assert_eq!(stops.found_string(), Some("aab"));
         assert_eq!(stops.push("more"), "");
     }
 

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokenizers::ModelWrapper;
 
@@ -23,9 +24,10 @@ const WINDOW: usize = 256;
 /// character ends.
 const RUN: usize = 128;
 
-/// Text to token ids and back.
+/// Text to token ids and back. A clone shares the vocabulary.
+#[derive(Clone)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: Arc<tokenizers::Tokenizer>,
     /// The token that a prompt starts with.
     bos: Option<u32>,
     /// The model file that it is from, to be named in errors.
@@ -83,7 +85,7 @@ impl Tokenizer {
             }
             Ok(inner)
         })?;
-        Ok(Tokenizer { inner, bos, path: None })
+        Ok(Tokenizer { inner: Arc::new(inner), bos, path: None })
     }
 
     /// The largest id of its tokens, added ones counted in; `None` where it has none.
@@ -140,8 +142,8 @@ impl Tokenizer {
     }
 
     /// Decodes ids as they come, from the start of a sequence.
-    pub fn stream(&self) -> DecodeStream<'_> {
-        DecodeStream { tokenizer: self, window: Vec::new(), done: 0, given: 0 }
+    pub fn stream(&self) -> DecodeStream {
+        DecodeStream { tokenizer: self.clone(), window: Vec::new(), done: 0, given: 0 }
     }
 
     /// Decodes ids as they come, behind a sequence whose text is already known: what a prompt's
@@ -150,7 +152,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`Error::Tokenizer`] where the library fails.
-    pub fn stream_after(&self, ids: &[u32]) -> Result<DecodeStream<'_>> {
+    pub fn stream_after(&self, ids: &[u32]) -> Result<DecodeStream> {
         // The end of it says enough, if it does not begin inside a run of bytes.
         let mut start = ids.len().saturating_sub(RUN);
         while start > 0 && ids.len() - start < WINDOW && self.is_byte(ids[start]) {
@@ -189,8 +191,8 @@ impl Tokenizer {
 /// The window starts where what comes later cannot change what came before: not inside a run of
 /// byte tokens, unless that run is very long.
 #[derive(Clone, Debug)]
-pub struct DecodeStream<'a> {
-    tokenizer: &'a Tokenizer,
+pub struct DecodeStream {
+    tokenizer: Tokenizer,
     window: Vec<u32>,
     /// Tokens at the window's start whose text is all given out.
     done: usize,
@@ -198,7 +200,7 @@ pub struct DecodeStream<'a> {
     given: usize,
 }
 
-impl DecodeStream<'_> {
+impl DecodeStream {
     /// Takes the next token and gives the text that it completes, often none.
     ///
     /// # Errors

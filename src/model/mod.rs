@@ -4,17 +4,20 @@ mod forward;
 mod linear;
 mod memory;
 mod one_row;
+pub(crate) mod saved;
 mod state;
 pub(crate) mod weights;
 
 use std::ops::{ControlFlow, Range};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use saved::SavedState;
 pub use state::State;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::format::{Config, ModelFile};
+use crate::format::{Config, Mapping, ModelFile};
 use crate::kernels::{self, Family, FloatOps, Isa, Kernel};
 use crate::ops;
 use crate::packing::Packing;
@@ -257,8 +260,18 @@ impl Model {
     /// # Errors
     /// [`Error::Io`] and [`Error::Invalid`] where the file cannot be read, [`Error::StateMismatch`] where it is
     /// another model's.
-    pub fn load_state(&self, path: &std::path::Path) -> Result<State> {
-        Ok(State::load_with(path, self.file.config(), self.file.hash())?.0)
+    pub fn load_state(&self, path: &Path) -> Result<State> {
+        let bytes = Mapping::open(path)?;
+        Ok(saved::from_bytes(&bytes, path, self.config(), self.file.hash())?.0)
+    }
+
+    /// The state of which [`State::to_bytes`] gave these bytes, for this model or the same one in another packing.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where they are none, [`Error::StateMismatch`] where it is another model's.
+    pub fn state_from_bytes(&self, bytes: &[u8]) -> Result<State> {
+        let name = Path::new("the saved state");
+        Ok(saved::from_bytes(bytes, name, self.config(), self.file.hash())?.0)
     }
 
     /// Feeds each step's tokens to its state. Results do not depend on what else is in the batch, on how a sequence is

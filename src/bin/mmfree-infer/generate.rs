@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use mmfree::{
-    DecodeStream, Error, GenerationConfig, GenerationFault, Limits, SamplerOptions, Session,
-    StopReason, StopStrings,
+    Error, GenerationConfig, GenerationFault, Limits, SamplerOptions, Session, StopReason,
+    StopStrings, TextStream,
 };
 use serde::Serialize;
 
@@ -59,16 +59,16 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
         max_length: args.max_length,
         eos: if args.ignore_eos { Vec::new() } else { defaults.eos },
     };
-    let writer = Writer::new(args, &opened, &session, &prompt)?;
+    let writer = Writer::new(args, &opened, &session, &prompt, limits)?;
     let mut job = Job { args, opened: &opened, session, given, writer };
-    let outcome = job.run(&limits, &interrupt);
+    let outcome = job.run(&interrupt);
     // Also where no one reads the text any more: the session is sound, and to be gone on with.
     if let (Ok(_) | Err(Failure::ClosedPipe), Some(path)) = (&outcome, &args.save_state) {
         job.session.save(path)?;
     }
     let outcome = outcome?;
     job.finish(&outcome)?;
-    if outcome.stop == "interrupted" { Err(interrupt.failure()) } else { Ok(()) }
+    if outcome.stop == StopReason::Interrupted { Err(interrupt.failure()) } else { Ok(()) }
 }
 
 /// Whether a default that cannot be used would be, with these arguments.
@@ -161,9 +161,10 @@ fn sampling(
 }
 
 /// What comes out, and how.
-struct Writer<'a> {
-    /// Text, where the model has a tokenizer; else the ids themselves.
-    text: Option<(DecodeStream<'a>, StopStrings)>,
+struct Writer {
+    stream: TextStream,
+    /// Whether the model has a tokenizer; else the ids themselves are shown.
+    is_text: bool,
     /// Shown at once rather than kept in `out`.
     streams: bool,
     out: String,
@@ -171,13 +172,14 @@ struct Writer<'a> {
     at_line_start: bool,
 }
 
-impl<'a> Writer<'a> {
+impl Writer {
     fn new(
         args: &GenerateArgs,
-        opened: &'a Opened,
+        opened: &Opened,
         session: &Session,
         prompt: &Prompt,
-    ) -> Result<Writer<'a>, Failure> {
+        limits: Limits,
+    ) -> Result<Writer, Failure> {
         if !args.stop.is_empty() {
             opened.tokenizer("so --stop cannot be used")?;
         }
@@ -188,40 +190,32 @@ impl<'a> Writer<'a> {
             }
             None
         });
-        let text = match tokenizer {
-            Some(tokenizer) => Some((tokenizer.stream_after(session.ids())?, stops)),
+        let decode = match tokenizer {
+            Some(tokenizer) => Some(tokenizer.stream_after(session.ids())?),
             None => None,
         };
+        let is_text = decode.is_some();
+        let stream = TextStream::new(decode, stops, limits, session.ids().len());
         let streams = !args.json;
         let terminal = io::stdout().is_terminal() && io::stderr().is_terminal();
         if let (Prompt::Text(text), true) = (prompt, terminal && streams && !args.quiet) {
             let _ = write!(io::stderr(), "{text}");
         }
-        Ok(Writer { text, streams, out: String::new(), at_line_start: false })
+        Ok(Writer { stream, is_text, streams, out: String::new(), at_line_start: false })
     }
 
-    /// Shows what a token adds to the text; `ends` where it is one that ends the text. True once a
-    /// stop string has come.
-    fn push(&mut self, id: u32, ends: bool) -> Result<bool, Failure> {
-        let piece = match &mut self.text {
-            Some(_) if ends => String::new(),
-            Some((decode, stops)) => stops.push(&decode.push(id)?),
-            None => format!("{id} "),
-        };
-        self.show(&piece)?;
-        Ok(self.text.as_ref().is_some_and(|(_, stops)| stops.found()))
+    /// Shows what a token adds to the text.
+    fn push(&mut self, id: u32) -> Result<(), Failure> {
+        let piece = self.stream.push(id)?;
+        if self.is_text { self.show(&piece) } else { self.show(&format!("{id} ")) }
     }
 
     /// Shows what was held back. With `more` to come from a saved session, incomplete characters
     /// are left to it.
     fn finish(&mut self, more: bool) -> Result<(), Failure> {
-        let rest = match &mut self.text {
-            Some((_, stops)) if more => stops.finish(),
-            Some((decode, stops)) => stops.push(&decode.finish()?) + &stops.finish(),
-            None => String::new(),
-        };
+        let rest = if more { self.stream.release() } else { self.stream.finish()? };
         self.show(&rest)?;
-        let ends_line = self.text.is_none() || io::stdout().is_terminal();
+        let ends_line = !self.is_text || io::stdout().is_terminal();
         if self.streams && ends_line && !self.at_line_start { self.show("\n") } else { Ok(()) }
     }
 
@@ -242,12 +236,12 @@ struct Job<'a> {
     session: Session,
     /// Ids that a loaded session brought along.
     given: usize,
-    writer: Writer<'a>,
+    writer: Writer,
 }
 
 /// How it went.
 struct Outcome {
-    stop: &'static str,
+    stop: StopReason,
     /// Ids behind which the generated ones begin.
     prompt_end: usize,
     /// Tokens of the prompt that were fed, and the time until the first new token was there.
@@ -257,7 +251,7 @@ struct Outcome {
 }
 
 impl Job<'_> {
-    fn run(&mut self, limits: &Limits, interrupt: &Interrupt) -> Result<Outcome, Failure> {
+    fn run(&mut self, interrupt: &Interrupt) -> Result<Outcome, Failure> {
         let prompt_end = self.session.ids().len();
         let pending = self.session.pending().len();
         let start = Instant::now();
@@ -267,38 +261,32 @@ impl Job<'_> {
             interrupt.flow()
         })?;
         bar.finish_and_clear();
-        let mut outcome = Outcome {
-            stop: "interrupted",
-            prompt_end,
-            prompt: (pending - self.session.pending().len(), start.elapsed()),
-            text: (0, Duration::ZERO),
-        };
-        if flow.is_continue() {
-            let mut generate = self.session.generate(limits);
-            let mut first = None;
-            outcome.stop = loop {
-                if interrupt.hit() {
-                    break "interrupted";
-                }
-                let Some(token) = generate.next() else {
-                    break generate.stop_reason().map_or("", StopReason::name);
-                };
-                let (id, ends) = (token?, generate.stop_reason() == Some(StopReason::Eos));
-                match first {
-                    None => {
-                        outcome.prompt = (pending, start.elapsed());
-                        first = Some(Instant::now());
-                    }
-                    Some(_) => outcome.text.0 += 1,
-                }
-                if self.writer.push(id, ends)? {
-                    break "stop_string";
-                }
-            };
-            outcome.text.1 = first.map_or(Duration::ZERO, |first| first.elapsed());
+        let mut prompt = (pending - self.session.pending().len(), start.elapsed());
+        let mut text = (0, Duration::ZERO);
+        let mut first = None;
+        if flow.is_break() {
+            self.writer.stream.end(StopReason::Interrupted);
         }
+        while self.writer.stream.stop_reason().is_none() {
+            if interrupt.hit() {
+                self.writer.stream.end(StopReason::Interrupted);
+                break;
+            }
+            let id = self.session.next_token()?;
+            match first {
+                None => {
+                    prompt = (pending, start.elapsed());
+                    first = Some(Instant::now());
+                }
+                Some(_) => text.0 += 1,
+            }
+            self.writer.push(id)?;
+        }
+        text.1 = first.map_or(Duration::ZERO, |first| first.elapsed());
         self.writer.finish(self.args.save_state.is_some())?;
-        Ok(outcome)
+        // The loop above ends with a reason.
+        let stop = self.writer.stream.stop_reason().cloned().unwrap_or(StopReason::Interrupted);
+        Ok(Outcome { stop, prompt_end, prompt, text })
     }
 
     fn finish(&self, outcome: &Outcome) -> Result<(), Failure> {
@@ -308,10 +296,14 @@ impl Job<'_> {
         let model = &self.opened.model;
         if self.args.json {
             report::print_json(&Summary {
-                text: self.writer.text.as_ref().map(|_| self.writer.out.as_str()),
+                text: self.writer.is_text.then_some(self.writer.out.as_str()),
                 ids,
                 prompt_ids: &self.session.ids()[self.given..outcome.prompt_end],
-                stop: outcome.stop,
+                stop: outcome.stop.name(),
+                stop_string: match &outcome.stop {
+                    StopReason::StopString(stop) => Some(stop),
+                    _ => None,
+                },
                 seed: options.seed,
                 sampling: options.into(),
                 device: model.device().to_string(),
@@ -336,7 +328,7 @@ impl Job<'_> {
             Some(rate) => format!(", {rate:.1} tokens/s after the first"),
             None => String::new(),
         };
-        say(&format!("text:   {}{rate}; ended by {}", tokens(ids.len()), outcome.stop));
+        say(&format!("text:   {}{rate}; ended by {}", tokens(ids.len()), outcome.stop.name()));
         let unused = if options.is_greedy() { " (greedy: not used)" } else { "" };
         say(&format!("seed:   {}{unused}", options.seed));
         if let Some(memory) = memory {
@@ -353,6 +345,8 @@ struct Summary<'a> {
     ids: &'a [u32],
     prompt_ids: &'a [u32],
     stop: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop_string: Option<&'a str>,
     seed: u64,
     sampling: Sampling,
     device: String,
