@@ -121,7 +121,7 @@ impl Shared {
     fn run_task(&self, run: Run, i: usize) {
         let outer = IN_TASK.replace(true);
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (run.task)(i))) {
-            lock(&self.panic).get_or_insert(payload);
+            keep_first(&mut lock(&self.panic), payload);
         }
         IN_TASK.set(outer);
         // SeqCst with `caller_sleeps`: either this thread sees the flag, or the caller sees the 0.
@@ -173,13 +173,22 @@ impl Shared {
     }
 }
 
+/// Keeps what the first task that panicked threw. What the others threw is leaked: dropping it may panic too, which would
+/// unwind past tasks that are not done.
+fn keep_first(first: &mut Option<Box<dyn Any + Send>>, payload: Box<dyn Any + Send>) {
+    match first {
+        None => *first = Some(payload),
+        Some(_) => std::mem::forget(payload),
+    }
+}
+
 /// Runs every task on this thread; the first that panics is thrown on when all are done.
 fn run_alone(tasks: usize, task: &Task<'_>) {
     let outer = IN_TASK.replace(true);
     let mut panic = None;
     for i in 0..tasks {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| task(i))) {
-            panic.get_or_insert(payload);
+            keep_first(&mut panic, payload);
         }
     }
     IN_TASK.set(outer);
@@ -536,6 +545,72 @@ mod tests {
                 runs[i].fetch_add(1, Ordering::Relaxed);
             });
             assert!(runs.iter().all(|n| n.load(Ordering::Relaxed) == 1));
+        }
+    }
+
+    /// What a task throws, whose own drop panics unless it is disarmed.
+    struct Bomb {
+        task: usize,
+        armed: bool,
+    }
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            assert!(!self.armed, "a payload was dropped");
+        }
+    }
+
+    fn throw(task: usize) {
+        std::panic::panic_any(Bomb { task, armed: true });
+    }
+
+    #[test]
+    fn payloads_that_panic_when_dropped_neither_hang_nor_end_a_run_early() {
+        for threads in COUNTS {
+            let pool = Pool::new(threads);
+            let runs = counters(40);
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                pool.run_on_all(40, &|i| {
+                    runs[i].fetch_add(1, Ordering::Relaxed);
+                    throw(i);
+                });
+            }));
+            let mut bomb = result.unwrap_err().downcast::<Bomb>().unwrap();
+            bomb.armed = false;
+            assert!(runs.iter().all(|n| n.load(Ordering::Relaxed) == 1));
+            assert!(!IN_TASK.get());
+            pool.run(3, &|_| ());
+        }
+    }
+
+    /// One task on each of two threads, both in at once: `first` throws before the other, then both have.
+    #[test]
+    fn the_first_payload_is_kept_whether_the_caller_or_a_worker_throws_it() {
+        let pool = Pool::new(2);
+        let caller = std::thread::current().id();
+        for caller_first in [true, false] {
+            let inside = AtomicUsize::new(0);
+            let wait_for = |n| {
+                while inside.load(Ordering::SeqCst) < n {
+                    std::thread::yield_now();
+                }
+            };
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                pool.run_on_all(2, &|_| {
+                    let on_caller = std::thread::current().id() == caller;
+                    inside.fetch_add(1, Ordering::SeqCst);
+                    wait_for(2);
+                    if on_caller != caller_first {
+                        while lock(&pool.shared.panic).is_none() {
+                            std::thread::yield_now();
+                        }
+                    }
+                    throw(usize::from(on_caller));
+                });
+            }));
+            let mut bomb = result.unwrap_err().downcast::<Bomb>().unwrap();
+            bomb.armed = false;
+            assert_eq!(bomb.task, usize::from(caller_first));
         }
     }
 
