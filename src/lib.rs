@@ -26,9 +26,9 @@
 //! Logits, and the state, of every position of many sequences at once come from [`Model::forward`].
 //! All results are the same bits on every machine; `docs/NUMERICS.md` defines them.
 //!
-//! The layers, each of which uses only those before it: [`packing`] (trits in bytes), [`format`](mod@format)
-//! (the model file), [`kernels`] (sums of activations by trits), [`threads`] (the pool), [`ops`] (the
-//! float operations), the model, and on top of it tokenizer, sampler and session.
+//! The layers, each of which uses only those before it: [`packing`] (trits in bytes), [`storage`] (files, as the operating
+//! system has them), [`format`](mod@format) (the model file), [`kernels`] (sums of activations by trits), [`threads`] (the
+//! pool), [`ops`] (the float operations), the model, and on top of it tokenizer, sampler and session.
 
 #![deny(unsafe_code, missing_docs)]
 
@@ -39,7 +39,6 @@ pub mod cuda;
 mod demo;
 mod device;
 pub mod error;
-#[allow(unsafe_code)] // The mapping and its signal handler.
 pub mod format;
 mod generate;
 #[allow(unsafe_code)] // The SIMD leaves.
@@ -47,6 +46,8 @@ pub mod kernels;
 mod model;
 pub mod ops;
 pub mod packing;
+#[allow(unsafe_code)] // The mapping and its signal handler.
+pub mod storage;
 #[allow(unsafe_code)] // Task claiming.
 pub mod threads;
 

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use mmfree::format::{Advice, Config};
+use mmfree::format::Config;
 use mmfree::packing::Packing;
+use mmfree::storage::Advice;
 use mmfree::{Model, ModelFile, Options, Step, Want};
 
 use crate::synthetic;

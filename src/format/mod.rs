@@ -6,18 +6,14 @@
 
 mod config;
 mod header;
-mod leftover;
-mod mapping;
 mod reader;
 mod residency;
 mod writer;
 
 pub use config::{Config, Role, ShortConv, TensorSpec};
 pub use header::{HeaderError, read_header};
-pub use leftover::Unfinished;
-pub use mapping::{Advice, Mapping, end_on_lost_mapping, mappable};
 pub use reader::{Embedding, FloatType, ModelFile, Span};
-pub use writer::{AtomicFile, Entry, Header, write_file};
+pub use writer::{Entry, Header};
 
 /// The version of the format that this library writes, and the only one that it reads.
 pub const VERSION: u32 = 1;

@@ -12,13 +12,12 @@ use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use safetensors::Dtype;
 use serde::Deserialize;
 
-use super::Advice;
 use super::header::{HeaderError, read_header};
-use super::mapping::Mapping;
 use super::residency::Streaming;
 use super::{ALIGNMENT, ARCHITECTURE, Config, Role, TOKENIZER, TensorSpec, VERSION, keys};
 use crate::error::{Error, Result};
 use crate::packing::{PackedMatrix, Packing};
+use crate::storage::{Advice, Mapping};
 
 /// Bytes of a tensor, counted from the start of the file.
 pub type Span = Range<usize>;

@@ -7,9 +7,10 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::ModelFile;
 use super::reader::Bytes;
-use super::{Advice, ModelFile, mapping};
 use crate::error::{Error, IoReason, Result};
+use crate::storage::{self, Advice};
 
 /// Which packed matrices are not kept in memory.
 #[derive(Default)]
@@ -88,7 +89,7 @@ impl ModelFile {
         let used = std::mem::replace(&mut *last, next);
         if !used.is_empty() {
             // Large pages that reach into the matrix from the one before: no larger ones are in use.
-            let start = used.start.saturating_sub(mapping::LARGE_PAGE).max(from.min(used.start));
+            let start = used.start.saturating_sub(storage::LARGE_PAGE).max(from.min(used.start));
             map.forget(start..used.end);
         }
     }
@@ -101,7 +102,7 @@ impl ModelFile {
     /// # Errors
     /// [`Error::Option`] where the system refuses, mostly because of its limit on locked memory.
     pub fn lock(&self) -> Result<()> {
-        mapping::lock(self.bytes()).map_err(|error| {
+        storage::lock(self.bytes()).map_err(|error| {
             let len = self.bytes().len() as u64;
             let name = self.path().display();
             let why = match locked_memory_limit() {

@@ -12,8 +12,8 @@ use super::prefix_cache::CacheHit;
 use super::sampler::{Sampler, SamplerOptions};
 use super::scored::Scored;
 use crate::error::{Error, Result};
-use crate::format::{Mapping, write_file};
 use crate::model::{Model, SavedState, State, Step, Want, saved};
+use crate::storage::{Mapping, write_file};
 
 /// Tokens of a prompt that are fed at a time: so long does it take until a wish to stop is heard.
 const CHUNK: usize = 64;

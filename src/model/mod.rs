@@ -17,10 +17,11 @@ pub use state::State;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::format::{Config, Mapping, ModelFile};
+use crate::format::{Config, ModelFile};
 use crate::kernels::{self, Family, FloatOps, Isa, Kernel};
 use crate::ops;
 use crate::packing::Packing;
+use crate::storage::Mapping;
 use crate::threads::{Pool, default_threads};
 
 /// The most threads that a model can be asked to use.

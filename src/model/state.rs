@@ -5,7 +5,8 @@ use std::path::Path;
 use super::memory::Memory;
 use super::saved;
 use crate::error::Result;
-use crate::format::{Config, ShortConv, write_file};
+use crate::format::{Config, ShortConv};
+use crate::storage::write_file;
 
 /// The memory of one sequence: for each layer the recurrence, `state_size` floats, and the windows of the short
 /// convolution where the model has one. Its size does not grow with the sequence.

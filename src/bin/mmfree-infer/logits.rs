@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use mmfree::format::{AtomicFile, Header};
+use mmfree::format::Header;
+use mmfree::storage::AtomicFile;
 use mmfree::{State, Step, Want};
 
 use crate::args::LogitsArgs;

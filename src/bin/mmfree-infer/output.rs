@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mmfree::Error;
-use mmfree::format::{AtomicFile, Mapping};
+use mmfree::storage::{AtomicFile, Mapping};
 use safetensors::SafeTensors;
 
 use crate::failure::Failure;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 
 use indicatif::ProgressBar;
-use mmfree::format::Advice;
+use mmfree::storage::Advice;
 use mmfree::{Device, Model, ModelFile};
 
 use crate::allowance::Allowance;

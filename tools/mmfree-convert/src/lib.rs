@@ -33,7 +33,7 @@ mod write;
 
 use std::path::{Path, PathBuf};
 
-use mmfree::format::AtomicFile;
+use mmfree::storage::AtomicFile;
 
 pub use checkpoint::Checkpoint;
 pub use embedding::EmbeddingType;

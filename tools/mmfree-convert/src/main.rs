@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use args::{Args, Command};
 use clap::Parser;
 #[cfg(feature = "hub")]
-use mmfree::format::AtomicFile;
+use mmfree::storage::AtomicFile;
 use mmfree_convert::{Error, Options, Report, Summary};
 
 fn main() -> ExitCode {
-    mmfree::format::end_on_lost_mapping();
+    mmfree::storage::end_on_lost_mapping();
     let args = Args::parse();
     match contain(|| run(args)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use mmfree::format::{
-    ALIGNMENT, ARCHITECTURE, Header, Role, TOKENIZER, TensorSpec, VERSION, keys, mappable,
-};
+use mmfree::format::{ALIGNMENT, ARCHITECTURE, Header, Role, TOKENIZER, TensorSpec, VERSION, keys};
 use mmfree::packing::Packing;
+use mmfree::storage::mappable;
 use serde::Serialize;
 
 use crate::embedding::EmbeddingType;

@@ -13,8 +13,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use mmfree::Error;
-use mmfree::format::{Embedding, Header, ModelFile, Role, TensorSpec, Unfinished, keys};
+use mmfree::format::{Embedding, Header, ModelFile, Role, TensorSpec, keys};
 use mmfree::packing::PackedMatrix;
+use mmfree::storage::Unfinished;
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use mmfree::format::{AtomicFile, ModelFile, TensorSpec};
+use mmfree::format::{ModelFile, TensorSpec};
 use mmfree::packing::STRIP;
+use mmfree::storage::AtomicFile;
 use rayon::prelude::*;
 
 use crate::embedding::{EmbeddingType, quantise_row};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Component, Path, PathBuf};
 
-use mmfree::format::Mapping;
+use mmfree::storage::Mapping;
 use mmfree::{Error, Result};
 use serde::Deserialize;
 

@@ -10,7 +10,8 @@ mod zip;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mmfree::format::{FloatType, Mapping, TensorSpec};
+use mmfree::format::{FloatType, TensorSpec};
+use mmfree::storage::Mapping;
 use mmfree::{Config, Error, GenerationConfig, Tokenizer};
 
 use crate::config;

@@ -7,7 +7,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use mmfree::format::{FloatType, Mapping};
+use mmfree::format::FloatType;
+use mmfree::storage::Mapping;
 
 use super::zip::check_crc;
 use crate::floats::Values;

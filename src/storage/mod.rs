@@ -1,0 +1,12 @@
+//! What the operating system has for files: mapping them, hints about their pages, writing them whole or not at all.
+
+mod atomic;
+mod mapping;
+mod signals;
+mod unfinished;
+
+pub use atomic::{AtomicFile, write_file};
+pub use mapping::{Advice, Mapping, mappable};
+pub(crate) use mapping::{LARGE_PAGE, lock};
+pub use signals::end_on_lost_mapping;
+pub use unfinished::Unfinished;
