@@ -13,7 +13,7 @@ use super::sampler::{Sampler, SamplerOptions};
 use super::scored::Scored;
 use crate::error::{Error, Result};
 use crate::model::{Model, SavedState, State, Step, Want, saved};
-use crate::storage::{Mapping, write_file};
+use crate::storage::{Mapping, write_private};
 
 /// Tokens of a prompt that are fed at a time: so long does it take until a wish to stop is heard.
 const CHUNK: usize = 64;
@@ -365,7 +365,7 @@ impl Session {
     /// # Errors
     /// [`Error::Io`] where it cannot be written, [`Error::PoisonedState`].
     pub fn save(&self, path: &Path) -> Result<()> {
-        write_file(path, &self.to_bytes()?)
+        write_private(path, &self.to_bytes()?)
     }
 
     /// Loads a session that [`save`](Self::save) wrote, to go on as if it had never ended.

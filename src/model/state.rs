@@ -6,7 +6,7 @@ use super::memory::Memory;
 use super::saved;
 use crate::error::Result;
 use crate::format::{Config, ShortConv};
-use crate::storage::write_file;
+use crate::storage::write_private;
 
 /// The memory of one sequence: for each layer the recurrence, `state_size` floats, and the windows of the short
 /// convolution where the model has one. Its size does not grow with the sequence.
@@ -123,6 +123,6 @@ impl State {
     /// # Errors
     /// [`Error::Io`] where it cannot be written, [`Error::PoisonedState`].
     pub fn save(&self, path: &Path) -> Result<()> {
-        write_file(path, &self.to_bytes()?)
+        write_private(path, &self.to_bytes()?)
     }
 }

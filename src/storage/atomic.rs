@@ -1,9 +1,10 @@
 //! Writing files: whole or not at all.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::signals::Temporary;
 use super::unfinished::Unfinished;
 use crate::error::{Error, Result};
 
@@ -11,11 +12,16 @@ use crate::error::{Error, Result};
 ///
 /// It is written to a unique name beside the final one, synced, and renamed. Dropped before [`commit`](Self::commit), it
 /// is removed; a killed process leaves the old file as it was, and the unique name behind, which the next file of that name removes.
+///
+/// A file that is replaced hands its permissions on, and its owner and group where the system allows it.
 #[derive(Debug)]
 pub struct AtomicFile {
     temp: tempfile::NamedTempFile,
+    temporary: Temporary,
     path: PathBuf,
     replace: bool,
+    /// The file that is to be replaced, as it was at the start.
+    old: Option<Metadata>,
 }
 
 impl AtomicFile {
@@ -24,7 +30,21 @@ impl AtomicFile {
     /// # Errors
     /// [`Error::Io`] where the folder cannot be written, [`Error::Invalid`] where `path` exists or cannot be a file.
     pub fn create(path: &Path, replace: bool) -> Result<AtomicFile> {
-        match std::fs::metadata(path) {
+        // As any new file: the umask takes its part.
+        AtomicFile::with_mode(path, replace, 0o666)
+    }
+
+    /// As [`create`](Self::create), but what is new only its owner may read, whatever the umask.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_private(path: &Path, replace: bool) -> Result<AtomicFile> {
+        AtomicFile::with_mode(path, replace, PRIVATE)
+    }
+
+    fn with_mode(path: &Path, replace: bool, new_mode: u32) -> Result<AtomicFile> {
+        let old = std::fs::metadata(path);
+        match &old {
             Ok(meta) if meta.is_dir() => {
                 return Err(Error::invalid(path, "is a directory, where a file is to be written"));
             }
@@ -55,12 +75,15 @@ impl AtomicFile {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            // As any new file: the umask takes its part. tempfile's own default is private to the user.
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
+            let mode = if old.is_ok() { PRIVATE } else { new_mode };
+            builder.permissions(std::fs::Permissions::from_mode(mode));
         }
+        #[cfg(not(unix))]
+        let _ = new_mode;
         let temp = builder.tempfile_in(folder).map_err(Error::io("cannot write in", folder))?;
+        let temporary = Temporary::new(temp.path());
         Unfinished::hold(temp.as_file());
-        Ok(AtomicFile { temp, path, replace })
+        Ok(AtomicFile { temp, temporary, path, replace, old: old.ok() })
     }
 
     /// The open file, for writing and seeking.
@@ -88,13 +111,19 @@ impl AtomicFile {
     /// # Errors
     /// [`Error::Io`] where that fails, [`Error::Invalid`] where the file exists by now and is not to be replaced.
     pub fn commit(self) -> Result<()> {
-        let AtomicFile { temp, path, replace } = self;
+        let AtomicFile { temp, temporary, path, replace, old } = self;
+        // As it is by now, if it still is.
+        let now = std::fs::symlink_metadata(&path).ok().filter(Metadata::is_file);
+        if let (true, Some(old)) = (replace, now.or(old)) {
+            take_over(temp.as_file(), &old);
+        }
         temp.as_file().sync_all().map_err(Error::io("cannot write", &path))?;
         let persisted = if replace { temp.persist(&path) } else { temp.persist_noclobber(&path) };
         persisted.map_err(|error| match error.error.kind() {
             io::ErrorKind::AlreadyExists => exists(&path),
             _ => Error::io("cannot write", &path)(error.error),
         })?;
+        drop(temporary);
         // The rename is on disk once the folder is; a file system that cannot sync folders has done its best.
         if let Some(folder) = path.parent() {
             let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
@@ -106,15 +135,39 @@ impl AtomicFile {
     }
 }
 
-/// Writes a small file, whole or not at all; an existing one is replaced.
+/// Writes a small file, whole or not at all; an existing one is replaced, a new one only its owner may read.
 ///
 /// # Errors
 /// As [`AtomicFile`].
-pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut out = AtomicFile::create(path, true)?;
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut out = AtomicFile::create_private(path, true)?;
     out.file().write_all(bytes).map_err(out.error())?;
     out.commit()
 }
+
+/// What its owner may read and write, and nobody else.
+const PRIVATE: u32 = 0o600;
+
+/// Gives a new file, so far private, the permissions of the one that it replaces, and owner and group where the system
+/// allows it: root may give files away, others only to groups that they are in.
+#[cfg(unix)]
+fn take_over(new: &File, old: &Metadata) {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+    let mut mode = old.mode() & 0o777;
+    let own = new.metadata().map(|new| (new.uid(), new.gid()));
+    if own.is_ok_and(|own| own != (old.uid(), old.gid()))
+        && fchown(new, Some(old.uid()), Some(old.gid())).is_err()
+        && fchown(new, None, Some(old.gid())).is_err()
+    {
+        // Another group has no right that not all have.
+        mode &= !0o070 | (mode & 0o007) << 3;
+    }
+    // Where a file system has no permissions there are none to be kept.
+    let _ = new.set_permissions(std::fs::Permissions::from_mode(mode));
+}
+
+#[cfg(not(unix))]
+fn take_over(_new: &File, _old: &Metadata) {}
 
 fn exists(path: &Path) -> Error {
     Error::invalid(path, "exists already; --force replaces it")

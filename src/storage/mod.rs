@@ -5,8 +5,8 @@ mod mapping;
 mod signals;
 mod unfinished;
 
-pub use atomic::{AtomicFile, write_file};
+pub use atomic::{AtomicFile, write_private};
 pub use mapping::{Advice, Mapping, mappable};
 pub(crate) use mapping::{LARGE_PAGE, lock};
-pub use signals::end_on_lost_mapping;
+pub use signals::{Temporary, handle_signals};
 pub use unfinished::Unfinished;

@@ -21,7 +21,7 @@ use crate::args::{Args, Command};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
-    mmfree::storage::end_on_lost_mapping();
+    mmfree::storage::handle_signals();
     let args = Args::read();
     match failure::contain(|| run(args)) {
         Ok(()) => ExitCode::SUCCESS,

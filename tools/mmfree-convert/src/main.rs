@@ -16,7 +16,7 @@ use mmfree::storage::AtomicFile;
 use mmfree_convert::{Error, Options, Report, Summary};
 
 fn main() -> ExitCode {
-    mmfree::storage::end_on_lost_mapping();
+    mmfree::storage::handle_signals();
     let args = Args::parse();
     match contain(|| run(args)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use mmfree::Error;
 use mmfree::format::{Embedding, Header, ModelFile, Role, TensorSpec, keys};
 use mmfree::packing::PackedMatrix;
-use mmfree::storage::Unfinished;
+use mmfree::storage::{Temporary, Unfinished};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
@@ -52,9 +52,9 @@ pub fn unpack(input: &Path, output: &Path, options: &Options) -> Result<()> {
         .map_err(|e| crate::Error::Option(format!("cannot start {threads} threads: {e}")))?;
     pool.install(|| {
         verify::check(&file)?.into_result()?;
-        let folder = Folder::create(output)?;
-        write_small_files(&file, folder.temp.path())?;
-        write_weights(&file, &folder.temp.path().join("model.safetensors"), options)?;
+        let mut folder = Folder::create(output)?;
+        write_small_files(&file, &mut folder)?;
+        write_weights(&file, &folder.file("model.safetensors"), options)?;
         folder.commit()
     })
 }
@@ -65,6 +65,8 @@ struct Folder {
     path: PathBuf,
     parent: PathBuf,
     _held: File,
+    /// The folder and its files, which go if the process ends by the loss of its input.
+    temporary: Vec<Temporary>,
 }
 
 impl Folder {
@@ -84,17 +86,25 @@ impl Folder {
         }
         let temp = builder.tempdir_in(&parent).map_err(Error::io("cannot write in", &parent))?;
         // One that cannot be opened cannot be written either, which is found at once.
+        let temporary = vec![Temporary::new(temp.path())];
         let held = File::open(temp.path()).map_err(Error::io("cannot open", temp.path()))?;
         Unfinished::hold(&held);
-        Ok(Folder { temp, path: path.to_owned(), parent, _held: held })
+        Ok(Folder { temp, path: path.to_owned(), parent, _held: held, temporary })
+    }
+
+    /// The path of a file of that name in it.
+    fn file(&mut self, name: &str) -> PathBuf {
+        let path = self.temp.path().join(name);
+        self.temporary.push(Temporary::new(&path));
+        path
     }
 
     fn commit(self) -> Result<()> {
-        let Folder { temp, path, parent, .. } = self;
+        let Folder { temp, path, parent, temporary, .. } = self;
         sync(temp.path())?;
         // Renaming never replaces a folder that has something in it.
         std::fs::rename(temp.path(), &path).map_err(Error::io("cannot write", &path))?;
-        drop(temp.keep());
+        drop((temp.keep(), temporary));
         // The rename is on disk once the parent is; a file system that cannot sync folders has done
         // its best.
         let _ = sync(&parent);
@@ -117,14 +127,14 @@ fn write_file(path: &Path, bytes: &[u8]) -> mmfree::Result<()> {
 }
 
 /// The tokenizer and the small files as they were; the config says what is new about the weights.
-fn write_small_files(file: &ModelFile, folder: &Path) -> Result<()> {
+fn write_small_files(file: &ModelFile, folder: &mut Folder) -> Result<()> {
     for name in FILES {
         let Some(text) = file.checkpoint_file(name) else { continue };
         let text = if name == CONFIG { new_config(file, text)? } else { text.to_owned() };
-        write_file(&folder.join(name), text.as_bytes())?;
+        write_file(&folder.file(name), text.as_bytes())?;
     }
     if let Some(bytes) = file.tokenizer_json() {
-        write_file(&folder.join("tokenizer.json"), bytes)?;
+        write_file(&folder.file("tokenizer.json"), bytes)?;
     }
     if file.checkpoint_file(CONFIG).is_none() {
         let reason = format!("carries no {CONFIG}, so that no checkpoint can be made of it");

@@ -1,5 +1,5 @@
-//! The converter killed at any moment, and out of disk: under the final name stands what was there
-//! before, or the whole new file.
+//! The converter killed at any moment, out of disk, and with its input gone: under the final name
+//! stands what was there before, or the whole new file.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -86,6 +86,53 @@ fn a_killed_converter_leaves_the_old_file_or_the_whole_new_one() {
     assert_eq!(names(&out), ["m.mmfree"]);
 }
 
+/// Cuts `input` short once the command has begun to write in `out`; says whether that ended it,
+/// in which case there must be one line about it and nothing left.
+fn cut(command: &mut Command, input: &Path, out: &Path) -> bool {
+    let bytes = std::fs::read(input).unwrap();
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    // An empty file is the trial whether one can be written at all, before the input is opened.
+    let has_begun = || {
+        let metadata = |name: &String| std::fs::metadata(out.join(name)).ok();
+        names(out).iter().filter_map(metadata).any(|meta| meta.len() > 0)
+    };
+    while !has_begun() && child.try_wait().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    std::fs::File::options().write(true).open(input).unwrap().set_len(4096).unwrap();
+    let output = child.wait_with_output().unwrap();
+    std::fs::write(input, bytes).unwrap();
+    if output.status.success() {
+        return false;
+    }
+    let name = input.file_name().unwrap().to_str().unwrap();
+    assert_fails(&output, &[name, "the file was cut short"]);
+    assert_eq!(names(out), [""; 0]);
+    true
+}
+
+#[test]
+fn an_input_that_is_cut_short_in_use_leaves_nothing_behind() {
+    let dir = temp_dir();
+    let folder = checkpoint(dir.path());
+    let out = dir.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    let ways = [
+        (vec![], folder.as_path(), folder.join("model.safetensors")),
+        (vec!["unpack"], &dir.path().join("made-up"), dir.path().join("made-up")),
+    ];
+    for (first, argument, input) in ways {
+        let ended = (0..20).any(|_| {
+            let mut command = converter();
+            command.args(&first).arg(argument).arg("-o").arg(out.join("m")).arg("--quiet");
+            let ended = cut(&mut command, &input, &out);
+            let _ = std::fs::remove_file(out.join("m")).or(std::fs::remove_dir_all(out.join("m")));
+            ended
+        });
+        assert!(ended, "no run of {first:?} was still reading when its input was cut short");
+    }
+}
+
 #[test]
 fn a_killed_unpacking_leaves_no_half_folder() {
     let dir = temp_dir();
@@ -137,7 +184,7 @@ fn age(path: &Path) -> bool {
 /// machine lets no one mount, a limit on the size of files stands in for it.
 const FULL: &str = r#"
 dir=$1; shift
-if [ "$1" = mount ]; then mount -t tmpfs -o size=100k none "$dir" || exit 99; else trap '' XFSZ; ulimit -f 150; fi
+if [ "$1" = mount ]; then mount -t tmpfs -o size=100k none "$dir" || exit 99; else ulimit -f 150; fi
 shift
 printf old > "$dir/m.mmfree"
 "$@" -o "$dir/m.mmfree" --force --quiet && exit 98
