@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mmfree::format::Config;
+use mmfree::format::{Config, ShortConv};
 use mmfree::kernels::{Family, Isa};
 use mmfree::packing::Packing;
 use mmfree::{Error, Model, ModelFile, Options, State, Step, Want};
@@ -325,6 +325,43 @@ fn a_saved_state_resumes_with_the_same_bits_in_another_packing() {
             bits(&feed(&i2, &mut loaded, &more)),
             "{kind}"
         );
+    }
+}
+
+/// Models that state the same hash, whatever their sizes.
+#[test]
+fn a_state_of_another_shape_is_refused_whatever_the_hash() {
+    let conv = |state_size, size, shared| Config {
+        lower_bounds: false,
+        state_size,
+        short_conv: Some(ShortConv { size, shared }),
+        ..synthetic::config()
+    };
+    let plain_of = |num_layers, state_size| Config {
+        lower_bounds: false,
+        num_layers,
+        state_size,
+        ..synthetic::config()
+    };
+    // As many floats in both states of a row, but for the first.
+    let pairs = [
+        (plain_of(3, 40), plain_of(2, 40)),
+        (plain_of(3, 40), plain_of(2, 60)),
+        (plain_of(3, 40), plain_of(6, 20)),
+        (plain_of(3, 200), conv(40, 4, true)),
+        (conv(40, 4, true), conv(40, 2, false)),
+    ];
+    for (a, b) in pairs {
+        for (own, other) in [(&a, &b), (&b, &a)] {
+            let (model, other) = (plain(own), plain(other));
+            assert_eq!(model.file().hash(), other.file().hash());
+            let mut state = other.new_state();
+            let mut logits = Vec::new();
+            let (state, logits) = (&mut state, &mut logits);
+            let step = Step { state, tokens: &[1], want: Want::Last, logits, states: None };
+            let error = model.forward(&mut [step]).unwrap_err();
+            assert!(matches!(error, Error::StateMismatch { .. }), "{error}");
+        }
     }
 }
 

@@ -39,9 +39,12 @@ impl State {
         }
     }
 
-    /// Whether the state belongs to the model with this configuration and hash.
+    /// Whether the state belongs to the model with this configuration and hash. The sizes count too: a file can state any
+    /// hash.
     pub(crate) fn is_of(&self, config: &Config, hash: &str) -> bool {
-        self.hash == hash && self.data.len() == config.state_len()
+        self.hash == hash
+            && (self.layers, self.width) == (config.num_layers, config.state_size)
+            && (self.window_len, self.conv) == (config.conv_window_len(), config.short_conv)
     }
 
     /// Where the floats lie.
