@@ -373,3 +373,9 @@ impl Model {
         again.collect()
     }
 }
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model").field("file", &self.file).finish_non_exhaustive()
+    }
+}
