@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::avx2::{Avx2, QUAD_BYTES, Quad, TILE_QUADS, Tile, broadcast, dot_tile, load};
 use super::avx2::{factor_of, finish, store};
-use crate::kernels::prefetch::{Weights, ask_ahead, with_weights};
+use crate::kernels::prefetch::{self, Plan, Weights, with_weights};
 use crate::kernels::{Family, Isa, Job, Kernel, stride};
 use crate::packing::{Packing, STRIP, i2};
 
@@ -13,8 +13,8 @@ const GROUPS: usize = TILE_QUADS / 4;
 
 pub(super) struct I2Avx2Dot(
     pub(super) Avx2,
-    /// As [`by_second_cache`](crate::kernels::prefetch::by_second_cache) says.
-    pub(super) bool,
+    /// As [`plan`](crate::kernels::prefetch::plan) says.
+    pub(super) Plan,
 );
 
 impl Kernel for I2Avx2Dot {
@@ -87,7 +87,7 @@ fn one_row<W: Weights>(
         for (j, (codes, q)) in groups.iter().zip(q).enumerate() {
             let at = (i * GROUPS + j) * i2::GROUP_BYTES;
             for (line, codes) in codes.as_chunks::<64>().0.iter().enumerate() {
-                ask_ahead::<W>(ahead, at + 64 * line, codes);
+                prefetch::ahead::<W>(ahead, at + 64 * line, codes);
             }
             let quads = q.as_chunks::<4>().0;
             let [q0, q1, q2, q3] = [0, 1, 2, 3].map(|s| broadcast(&quads[s]));

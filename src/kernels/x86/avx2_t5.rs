@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::avx2::{Avx2, Tile, add_to, dot_tile, load, store};
-use crate::kernels::prefetch::{Weights, with_weights};
+use crate::kernels::prefetch::{Plan, Weights, with_weights};
 use crate::kernels::t5::{Block, QUAD_COLS, Strip, Walk, group_of, prepare_quads, quads_len};
 use crate::kernels::t5_split::{HIGH, HIGH_NIBBLE, LOW, LOW_NIBBLE, SIGNS, TABLES};
 use crate::kernels::{Family, Isa, Job, Kernel};
@@ -40,8 +40,8 @@ fn low_part(x: __m256i) -> __m256i {
 /// Addition-only: the two sums are looked up and added.
 pub(super) struct T5Avx2Add(
     pub(super) Avx2,
-    /// As [`by_second_cache`](crate::kernels::prefetch::by_second_cache) says.
-    pub(super) bool,
+    /// As [`plan`](crate::kernels::prefetch::plan) says.
+    pub(super) Plan,
 );
 
 impl Kernel for T5Avx2Add {

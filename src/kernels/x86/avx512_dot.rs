@@ -5,7 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::avx512::{Avx512, broadcast, factor_of, finished, load, store_sums};
-use crate::kernels::prefetch::{Weights, ask_ahead, with_weights};
+use crate::kernels::prefetch::{self, Plan, Weights, with_weights};
 use crate::kernels::t5::{QUAD_COLS, Strip, prepare_quads, quads_len};
 use crate::kernels::{Family, Isa, Job, Kernel, stride};
 use crate::packing::{MAX_COLS, Packing, STRIP, i2, t5};
@@ -41,8 +41,8 @@ macro_rules! in_runs {
 
 pub(super) struct I2Avx512Dot(
     pub(super) Avx512,
-    /// As [`by_second_cache`](crate::kernels::prefetch::by_second_cache) says.
-    pub(super) bool,
+    /// As [`plan`](crate::kernels::prefetch::plan) says.
+    pub(super) Plan,
 );
 
 impl Kernel for I2Avx512Dot {
@@ -119,7 +119,7 @@ fn i2_row<W: Weights>(
     for (g, (codes, q)) in groups.iter().zip(q).enumerate() {
         let q = q.as_chunks::<4>().0;
         for (r, codes) in codes.as_chunks::<64>().0.iter().enumerate() {
-            ask_ahead::<W>(ahead, g * i2::GROUP_BYTES + 64 * r, codes);
+            prefetch::ahead::<W>(ahead, g * i2::GROUP_BYTES + 64 * r, codes);
             let x = load(codes);
             for (s, acc) in acc.iter_mut().enumerate() {
                 let codes = _mm512_and_si512(x, masks[s]);

@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::avx512::{Avx512, load, load_sums, store, store_sums};
-use crate::kernels::prefetch::{Weights, ask_ahead, with_weights};
+use crate::kernels::prefetch::{self, Plan, Weights, with_weights};
 use crate::kernels::{Family, Isa, Job, Kernel, stride};
 use crate::packing::{Packing, STRIP, i2};
 
@@ -20,8 +20,8 @@ const _: () = assert!(GROUPS * 2 * 2 * 2 * 127 <= i16::MAX as usize);
 
 pub(super) struct I2Avx512Add(
     pub(super) Avx512,
-    /// As [`by_second_cache`](crate::kernels::prefetch::by_second_cache) says.
-    pub(super) bool,
+    /// As [`plan`](crate::kernels::prefetch::plan) says.
+    pub(super) Plan,
 );
 
 impl Kernel for I2Avx512Add {
@@ -145,7 +145,7 @@ fn add_groups<W: Weights>(
         let quarters = tables.as_chunks::<64>().0;
         let [low0, low1, high0, high1] = [0, 1, 2, 3].map(|i| load(&quarters[i]));
         for (r, (acc, codes)) in acc.iter_mut().zip(codes.as_chunks::<64>().0).enumerate() {
-            ask_ahead::<W>(ahead, at + 64 * r, codes);
+            prefetch::ahead::<W>(ahead, at + 64 * r, codes);
             let x = load(codes);
             let low = _mm512_ternarylogic_epi32::<AND_OR>(x, nibble, place);
             let high =

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use std::cell::RefCell;
 
 use super::avx512::{Avx512, load, load_half, load_sums, store, store_sums};
-use crate::kernels::prefetch::{self, Once, Weights, with_weights};
+use crate::kernels::prefetch::{self, NonTemporal, Plan, Weights, with_weights};
 use crate::kernels::t5::{Block, Walk};
 use crate::kernels::{Family, Isa, Job, Kernel, stride};
 use crate::packing::{Packing, STRIP, t5};
@@ -15,8 +15,8 @@ const TABLE_BYTES: usize = 2 * t5::TABLE;
 
 pub(super) struct T5Avx512Add(
     pub(super) Avx512,
-    /// As [`by_second_cache`](crate::kernels::prefetch::by_second_cache) says.
-    pub(super) bool,
+    /// As [`plan`](crate::kernels::prefetch::plan) says.
+    pub(super) Plan,
 );
 
 impl Kernel for T5Avx512Add {
@@ -42,7 +42,7 @@ impl Kernel for T5Avx512Add {
 
     fn prepare(&self, _cols: usize, q: &[i8], out: &mut [u8]) {
         // SAFETY: `self` holds the proof that the CPU has the instructions.
-        unsafe { prepare::<Once>(q, out, (&[], 0)) }
+        unsafe { prepare::<NonTemporal>(q, out, (&[], 0)) }
     }
 
     fn prepares_as_it_goes(&self) -> bool {

@@ -12,16 +12,16 @@ use super::{Kernel, prefetch};
 
 /// Adds the kernels that this CPU can run.
 pub(super) fn list(kernels: &mut Vec<Box<dyn Kernel>>) {
-    let by_second_cache = prefetch::by_second_cache();
+    let plan = prefetch::plan();
     if let Some(avx2) = avx2::Avx2::new() {
-        kernels.push(Box::new(avx2_i2::I2Avx2Dot(avx2, by_second_cache)));
-        kernels.push(Box::new(avx2_t5::T5Avx2Add(avx2, by_second_cache)));
+        kernels.push(Box::new(avx2_i2::I2Avx2Dot(avx2, plan)));
+        kernels.push(Box::new(avx2_t5::T5Avx2Add(avx2, plan)));
         kernels.push(Box::new(avx2_t5::T5Avx2Dot(avx2)));
     }
     if let Some(avx512) = avx512::Avx512::new() {
-        kernels.push(Box::new(avx512_i2::I2Avx512Add(avx512, by_second_cache)));
-        kernels.push(Box::new(avx512_dot::I2Avx512Dot(avx512, by_second_cache)));
-        kernels.push(Box::new(avx512_t5::T5Avx512Add(avx512, by_second_cache)));
+        kernels.push(Box::new(avx512_i2::I2Avx512Add(avx512, plan)));
+        kernels.push(Box::new(avx512_dot::I2Avx512Dot(avx512, plan)));
+        kernels.push(Box::new(avx512_t5::T5Avx512Add(avx512, plan)));
         kernels.push(Box::new(avx512_dot::T5Avx512Dot(avx512)));
     }
 }
