@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use mmfree::format::Header;
 use mmfree::packing::Packing;
 use mmfree::{Error, Limits, Model, ModelFile, Options, SamplerOptions, Session, StopReason};
 
@@ -182,26 +183,92 @@ fn rejects_a_state_that_is_no_session() {
     assert!(error.to_string().contains("not a session"), "{error}");
 }
 
+/// Any bit of it: a text that went on with other numbers would show nothing.
 #[test]
-fn a_damaged_session_is_an_error_or_a_session() {
-    let dir = TempDir::new();
-    let path = dir.path("saved.state");
+fn a_changed_bit_anywhere_in_a_saved_session_is_found() {
     let model = model(Packing::T5, 3);
     let mut session = started(&model);
     tokens(&mut session, 2);
-    session.save(&path).unwrap();
-    let good = std::fs::read(&path).unwrap();
-    let header = 8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
-    for at in (0..header).chain((header..good.len()).step_by(13)) {
+    let good = session.to_bytes().unwrap();
+    assert!(!Session::from_bytes(&model, &good).unwrap().is_unchecked());
+    for at in 0..good.len() {
         let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        assert!(Session::from_bytes(&model, &bad).is_err(), "byte {at}");
+    }
+    for len in (0..good.len()).step_by(97) {
+        assert!(Session::from_bytes(&model, &good[..len]).is_err(), "cut at {len}");
+    }
+}
+
+#[test]
+fn a_changed_bit_of_a_saved_state_is_found() {
+    let model = model(Packing::T5, 3);
+    let mut session = started(&model);
+    tokens(&mut session, 2);
+    let good = session.state().to_bytes().unwrap();
+    assert_eq!(model.state_from_bytes(&good).unwrap(), *session.state());
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        assert!(model.state_from_bytes(&bad).is_err(), "byte {at}");
+    }
+}
+
+/// As version 1 wrote it: no checksum, no spans of generated ids.
+fn version_1(session: &Session) -> Vec<u8> {
+    let state = session.state();
+    let options = session.sampler_options();
+    let mut header = Header::default();
+    for (key, value) in [
+        ("format", "mmfree-state".to_owned()),
+        ("mmfree.state.version", "1".to_owned()),
+        ("mmfree.architecture", "hgrn_bit".to_owned()),
+        ("mmfree.hash", session.model().file().hash().to_owned()),
+        ("mmfree.state.position", state.position().to_string()),
+        ("mmfree.session.draws", session.draws().to_string()),
+        ("mmfree.session.seed", options.seed.to_string()),
+        ("mmfree.session.temperature", options.temperature.to_string()),
+        ("mmfree.session.top_k", options.top_k.to_string()),
+        ("mmfree.session.top_p", options.top_p.to_string()),
+        ("mmfree.session.min_p", options.min_p.to_string()),
+        ("mmfree.session.repeat_penalty", options.repeat_penalty.to_string()),
+    ] {
+        header.set(key, value);
+    }
+    let floats: Vec<u8> = state.recurrence().iter().flat_map(|v| v.to_le_bytes()).collect();
+    let ids: Vec<u8> = session.ids().iter().flat_map(|id| id.to_le_bytes()).collect();
+    header.push("state", "F32", &[3, 40], floats.len() as u64);
+    header.push("ids", "U32", &[session.ids().len()], ids.len() as u64);
+    [header.to_bytes(), floats, ids].concat()
+}
+
+#[test]
+fn a_session_of_version_1_goes_on_and_is_known_to_be_unchecked() {
+    let model = model(Packing::T5, 3);
+    let mut session = started(&model);
+    tokens(&mut session, 3);
+    let old = version_1(&session);
+    let mut loaded = Session::from_bytes(&model, &old).unwrap();
+    assert!(loaded.is_unchecked());
+    assert_eq!(tokens(&mut loaded, 10), tokens(&mut session, 10));
+    // Damage that no checksum tells is an error or a session, never a panic.
+    let header = 8 + u64::from_le_bytes(old[..8].try_into().unwrap()) as usize;
+    for at in (0..header).chain((header..old.len()).step_by(13)) {
+        let mut bad = old.clone();
         bad[at] ^= 0x11;
-        dir.write("saved.state", &bad);
-        if let Ok(mut session) = Session::load(&model, &path) {
+        if let Ok(mut session) = Session::from_bytes(&model, &bad) {
             let _ = session.next_token();
         }
     }
-    for len in (0..good.len()).step_by(97) {
-        dir.write("saved.state", &good[..len]);
-        assert!(Session::load(&model, &path).is_err(), "cut at {len}");
-    }
+}
+
+#[test]
+fn a_session_of_a_version_to_come_is_refused() {
+    let model = model(Packing::T5, 3);
+    let text = String::from_utf8_lossy(&version_1(&started(&model))).into_owned();
+    let newer = text.replace(r#"state.version":"1""#, r#"state.version":"3""#);
+    let error = Session::from_bytes(&model, newer.as_bytes()).unwrap_err();
+    assert!(matches!(error, Error::Version { .. }), "{error}");
+    assert!(error.to_string().contains("1 and 2"), "{error}");
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use safetensors::tensor::{Metadata, TensorInfo};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::State;
@@ -27,7 +28,7 @@ const CHECKSUM: &str = "mmfree.state.sha256";
 const ZEROS: [u8; 64] = [b'0'; 64];
 
 /// What a saved state says of itself, whatever its model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SavedState {
     /// The version of its format.
     pub version: u32,
@@ -55,6 +56,15 @@ pub(crate) struct Extra {
 }
 
 impl SavedState {
+    /// Whether these bytes state that they are a saved state: sound or damaged.
+    pub fn is_one(bytes: &[u8]) -> bool {
+        let header = read_header(bytes).ok();
+        header.is_some_and(|(_, header)| {
+            let metadata = header.metadata().as_ref();
+            metadata.and_then(|metadata| metadata.get("format")).is_some_and(|f| f == FORMAT)
+        })
+    }
+
     /// Reads the bytes of a saved state, and checks them against its checksum; `None` where they are a safetensors file of
     /// another kind. `path` is named in errors.
     ///

@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mmfree::{
@@ -39,7 +40,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     }
     opened.prepare(&args.model.memory, Some(&interrupt), args.quiet)?;
     let mut session = match &args.load_state {
-        Some(path) => Session::load(&opened.model, path)?,
+        Some(path) => load(&opened, path, args.quiet)?,
         None => Session::new(&opened.model, seeded(defaults.defaults()))?,
     };
     let options = sampling(&args.sampling, &defaults, *session.sampler_options());
@@ -69,6 +70,24 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     let outcome = outcome?;
     job.finish(&outcome)?;
     if outcome.stop == StopReason::Interrupted { Err(interrupt.failure()) } else { Ok(()) }
+}
+
+/// A prompt of so many tokens takes long enough to be told of.
+const LONG: usize = 1000;
+
+/// Loads a saved session, and says what there is to say of it.
+fn load(opened: &Opened, path: &Path, quiet: bool) -> Result<Session, Failure> {
+    let session = Session::load(&opened.model, path)?;
+    let (name, pending) = (path.display(), session.pending().len());
+    if session.is_unchecked() && !quiet {
+        say(&format!("note: {name}: saved by an older version, it has no checksum"));
+    }
+    if pending > LONG && !quiet {
+        say(&format!(
+            "note: {name}: {pending} of its ids have not been read yet, that comes first"
+        ));
+    }
+    Ok(session)
 }
 
 /// Whether a default that cannot be used would be, with these arguments.
@@ -255,7 +274,7 @@ impl Job<'_> {
         let prompt_end = self.session.ids().len();
         let pending = self.session.pending().len();
         let start = Instant::now();
-        let bar = report::progress("prompt", pending, !self.args.quiet && pending > 1000);
+        let bar = report::progress("prompt", pending, !self.args.quiet && pending > LONG);
         let flow = self.session.prefill(|left| {
             bar.set_position((pending - left) as u64);
             interrupt.flow()

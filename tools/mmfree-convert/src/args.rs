@@ -82,9 +82,9 @@ pub enum Command {
         #[arg(long)]
         quiet: bool,
     },
-    /// Checks every byte of a model file against its checksums, and says what is damaged
+    /// Checks every byte of a model file, or of a saved session, against its checksums, and says what is damaged
     Verify {
-        /// The model file
+        /// The model file or saved session
         file: PathBuf,
 
         /// Print JSON

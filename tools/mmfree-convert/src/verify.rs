@@ -1,18 +1,19 @@
-//! Holding a model file against its own checksums.
+//! Holding a model file, or a saved session, against its own checksums.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use mmfree::format::{ModelFile, keys, read_header};
-use mmfree::{Error, Result};
+use mmfree::storage::Mapping;
+use mmfree::{Error, Result, SavedState};
 use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::hash;
 use crate::text::clip;
 
-/// What a check of a model file found.
+/// What a check of a model file or of a saved state found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verification {
     /// The file.
@@ -23,8 +24,11 @@ pub struct Verification {
     pub tensors: usize,
     /// What is damaged, in the order of the file.
     pub damages: Vec<Damage>,
-    /// The model hash that the header states.
+    /// The model hash that the header states; of a saved state, that of the model to which it belongs.
     pub hash: String,
+    /// What a saved state says of itself; `None` for a model file, and where it is damaged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub saved: Option<SavedState>,
 }
 
 /// A part of a model file that is not as it was written.
@@ -36,13 +40,39 @@ pub struct Damage {
     pub reason: String,
 }
 
-/// Reads all of the model file at `path`: the SHA-256 of the header and of each tensor, every code of
-/// the packed matrices, their row constants, every float, and the model hash.
+/// Reads all of the file at `path`. Of a model file: the SHA-256 of the header and of each tensor, every code of
+/// the packed matrices, their row constants, every float, and the model hash. Of a saved state or session: its SHA-256.
 ///
 /// # Errors
 /// As [`ModelFile::open`]: a file that cannot be opened as a model. Damage is no error here.
 pub fn verify(path: &Path) -> Result<Verification> {
-    check(&ModelFile::open(path)?)
+    let bytes = Mapping::open(path)?;
+    if SavedState::is_one(&bytes) {
+        check_saved(path, &bytes)
+    } else {
+        check(&ModelFile::open(path)?)
+    }
+}
+
+/// The same for the bytes of a saved state.
+fn check_saved(path: &Path, bytes: &[u8]) -> Result<Verification> {
+    let (_, header) = read_header(bytes).map_err(|e| Error::invalid(path, e.to_string()))?;
+    let metadata = header.metadata().clone().unwrap_or_default();
+    let (saved, damages) = match SavedState::read(bytes, path) {
+        Ok(saved) => (saved, Vec::new()),
+        Err(Error::Invalid { reason, .. }) => {
+            (None, vec![Damage { part: "saved state".to_owned(), reason }])
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(Verification {
+        file: path.to_owned(),
+        sound: damages.is_empty(),
+        tensors: header.tensors().len(),
+        damages,
+        hash: metadata.get("mmfree.hash").map_or_else(String::new, |hash| clip(hash)),
+        saved,
+    })
 }
 
 /// The same for an open file.
@@ -88,6 +118,7 @@ pub(crate) fn check(file: &ModelFile) -> Result<Verification> {
         tensors: tensors.len(),
         damages,
         hash: file.hash().to_owned(),
+        saved: None,
     })
 }
 
@@ -145,6 +176,22 @@ impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for damage in &self.damages {
             writeln!(f, "{}: {}", damage.part, damage.reason)?;
+        }
+        if let Some(saved) = &self.saved {
+            let kind = if saved.is_session { "a saved session" } else { "a saved state" };
+            let checked = match saved.checked {
+                true => "is as it was written",
+                false => "has no checksum, so damage to its numbers would not show",
+            };
+            return writeln!(
+                f,
+                "{}: {kind} of version {} {checked}\n  {} ids, {} of them seen\n  model hash {}",
+                self.file.display(),
+                saved.version,
+                saved.ids,
+                saved.position,
+                self.hash
+            );
         }
         if self.sound {
             let (file, tensors, hash) = (self.file.display(), self.tensors, &self.hash);

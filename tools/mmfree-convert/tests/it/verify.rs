@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use mmfree::format::read_header;
+use mmfree::{Model, ModelFile, SamplerOptions, Session};
 use mmfree_convert::Options;
 use mmfree_convert::verify::verify;
 
@@ -140,4 +141,29 @@ fn a_short_file_is_refused_and_its_first_incomplete_tensor_named() {
         let run = converter().arg(command).arg(&path).output().unwrap();
         assert_fails(&run, &["m", "cut short", "not all there is model.norm.weight"]);
     }
+}
+
+#[test]
+fn a_saved_session_is_checked_too() {
+    let (dir, path, summary) = converted(&case("b_bf16"), &Options::default());
+    let model = Model::new(ModelFile::open(&path).unwrap(), &mmfree::Options::default()).unwrap();
+    let mut session = Session::new(&model, SamplerOptions::default()).unwrap();
+    session.push(&[1, 5, 7]).unwrap();
+    session.next_token().unwrap();
+    let saved = dir.path().join("saved.state");
+    session.save(&saved).unwrap();
+    let verify = |args: &[&str]| converter().arg("verify").arg(&saved).args(args).output().unwrap();
+    let run = verify(&[]);
+    assert_eq!((run.status.code(), stderr(&run).as_str()), (Some(0), ""));
+    let text = String::from_utf8(run.stdout).unwrap();
+    assert!(text.contains("a saved session of version 2 is as it was written"), "{text}");
+    assert!(text.contains("4 ids, 3 of them seen") && text.contains(&summary.hash), "{text}");
+    let mut bytes = std::fs::read(&saved).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&saved, bytes).unwrap();
+    let run = verify(&["--json"]);
+    assert_eq!(run.status.code(), Some(1));
+    assert!(stderr(&run).contains("saved.state: is damaged"), "{}", stderr(&run));
+    let json: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!(json["sound"], false);
 }
