@@ -69,7 +69,10 @@ fn an_empty_prompt_is_the_bos_token() {
 fn the_name_of_a_command_is_a_prompt_through_p() {
     let got = run(["-p", "info", "-n", "3", "--json"]).json();
     assert_eq!(got["ids"].as_array().unwrap().len(), 3);
-    assert!(run(["help", "-n", "3"]).code == Some(0), "no command of that name");
+    let got = run(["-p", "help", "-n", "3", "--json"]).json();
+    assert_eq!(got["ids"].as_array().unwrap().len(), 3);
+    assert!(run(["help"]).text().contains("Usage: mmfree-infer"));
+    assert!(run(["help", "bench"]).text().contains("Usage: mmfree-infer bench"));
 }
 
 #[test]

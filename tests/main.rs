@@ -17,6 +17,8 @@ mod no_multiply;
 mod program;
 mod residency;
 mod session;
+#[cfg(all(feature = "cli", feature = "demo"))]
+mod shell;
 #[cfg(all(unix, feature = "cli", feature = "demo"))]
 mod storage;
 mod synthetic;

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use mmfree::SamplerOptions;
 use mmfree::kernels::Isa;
 
 #[path = "bench/args.rs"]
 mod bench;
+#[path = "typed.rs"]
+mod typed;
 
 pub use bench::{BenchArgs, BenchCommand, KernelBenchArgs, ModelBenchArgs};
 
@@ -19,9 +21,8 @@ pub use bench::{BenchArgs, BenchCommand, KernelBenchArgs, ModelBenchArgs};
 #[derive(Debug, Parser)]
 #[command(
     name = "mmfree-infer",
-    version,
+    version = version(),
     args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true,
     after_help = "Examples:\n  \
         mmfree-infer \"Once upon a time\"                    the demo model, built in\n  \
         mmfree-infer -m model.mmfree -n 200 --temp 0.8 --top-p 0.9 \"The sea\"\n  \
@@ -62,7 +63,7 @@ pub struct ModelArgs {
     pub model: Option<PathBuf>,
 
     /// Threads [default: the physical cores]; makes no difference to the text
-    #[arg(short, long, value_name = "N", value_parser = threads, allow_negative_numbers = true)]
+    #[arg(short, long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
 
     /// Instruction set: auto, or a name that `info` shows [default: MMFREE_ISA, else auto]
@@ -127,6 +128,10 @@ pub struct PromptArgs {
     /// Prompt as token ids, as 1,15043; no BOS is added
     #[arg(long, value_name = "IDS", value_parser = ids)]
     pub ids: Option<Ids>,
+
+    /// The same from a file (`-` is stdin), between commas, spaces or line ends
+    #[arg(long, value_name = "FILE")]
+    pub ids_file: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -137,12 +142,12 @@ pub struct GenerateArgs {
     #[command(flatten)]
     pub prompt: PromptArgs,
 
-    /// New tokens at most [default: 128, or without end under --max-length]
-    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true)]
-    pub max_tokens: Option<usize>,
+    /// New tokens at most, -1 for no end [default: 128, or without end under --max-length]
+    #[arg(short = 'n', long, value_name = "N", value_parser = at_most)]
+    pub max_tokens: Option<AtMost>,
 
     /// Tokens of prompt and text at most
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = whole)]
     pub max_length: Option<usize>,
 
     /// End the text in front of this string; \n, \t and \\ are understood (repeatable)
@@ -183,27 +188,27 @@ pub struct SamplingArgs {
     pub greedy: bool,
 
     /// Temperature; 0 is greedy
-    #[arg(long, value_name = "T", value_parser = temp, allow_negative_numbers = true)]
+    #[arg(long, value_name = "T", value_parser = temp)]
     pub temp: Option<f32>,
 
     /// Only the K likeliest tokens; 0 for all
-    #[arg(long, value_name = "K", allow_negative_numbers = true)]
+    #[arg(long, value_name = "K", value_parser = whole)]
     pub top_k: Option<usize>,
 
     /// Only the likeliest tokens that together have probability P
-    #[arg(long, value_name = "P", value_parser = top_p, allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", value_parser = top_p)]
     pub top_p: Option<f32>,
 
     /// Only tokens at least P times as likely as the likeliest
-    #[arg(long, value_name = "P", value_parser = min_p, allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", value_parser = min_p)]
     pub min_p: Option<f32>,
 
     /// Make tokens that are there already less likely; 1 is off
-    #[arg(long, value_name = "X", value_parser = repeat_penalty, allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", value_parser = repeat_penalty)]
     pub repeat_penalty: Option<f32>,
 
     /// Seed of the draws [default: a random one, reported]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = seed)]
     pub seed: Option<u64>,
 }
 
@@ -233,9 +238,17 @@ pub struct InputArgs {
     #[arg(long, value_name = "IDS", value_parser = ids)]
     pub ids: Option<Ids>,
 
+    /// Token ids from a file (`-` is stdin), between commas, spaces or line ends
+    #[arg(long, value_name = "FILE")]
+    pub ids_file: Option<PathBuf>,
+
     /// Text, in place of ids; BOS is put in front
     #[arg(short, long, value_name = "TEXT")]
     pub prompt: Option<String>,
+
+    /// Text from a file (`-` is stdin); one line end at its end is left out
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -249,7 +262,7 @@ pub struct PerplexityArgs {
 
     /// Cut the text into windows of N tokens, a BOS in front of each counted in, every one
     /// predicted on its own [default: one sequence]
-    #[arg(long, value_name = "N", value_parser = context, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = context)]
     pub context: Option<usize>,
 
     /// Print JSON
@@ -271,34 +284,45 @@ pub struct InfoArgs {
     pub json: bool,
 }
 
+/// The version, and the commit that it was built from where that is known: not in a build without optimisation.
+fn version() -> &'static str {
+    option_env!("MMFREE_VERSION").unwrap_or(env!("CARGO_PKG_VERSION"))
+}
+
 impl Args {
-    /// What was typed. A mistake in it ends the program, with exit code 2.
-    pub fn read() -> Args {
-        let error = match Args::try_parse() {
-            Ok(args) => match args.generate.prompt.text.as_deref() {
-                Some(text) if args.command.is_none() && is_command(text) => {
-                    let message = format!(
-                        "`{text}` behind other arguments: a command goes first, as in `mmfree-infer {text}`; a \
-                         prompt of that name goes through -p"
-                    );
-                    Args::command().error(ErrorKind::ArgumentConflict, message)
-                }
-                _ => return args,
-            },
-            Err(error) => explain(error),
-        };
-        error.exit()
+    /// What was typed.
+    ///
+    /// # Errors
+    /// What is wrong with it; or the help or version that was asked for, to be shown.
+    pub fn read() -> Result<Args, clap::Error> {
+        let typed: Vec<String> =
+            std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+        let mut command = typed::with_dashes(Args::command());
+        command.build();
+        if let Some(error) = typed::option_as_value(&mut command, &typed) {
+            return Err(error);
+        }
+        let parsed = command.clone().try_get_matches().and_then(|m| Args::from_arg_matches(&m));
+        let args = parsed.map_err(|error| explain(error, &typed))?;
+        match args.generate.prompt.text.as_deref() {
+            Some(text) if args.command.is_none() && is_command(text) => {
+                let message = format!(
+                    "`{text}` behind other arguments: a command goes first, as in `mmfree-infer {text}`; a \
+                     prompt of that name goes through -p"
+                );
+                Err(command.error(ErrorKind::ArgumentConflict, message))
+            }
+            _ => Ok(args),
+        }
     }
 }
 
 fn is_command(text: &str) -> bool {
-    Args::command().get_subcommands().any(|command| command.get_name() == text)
+    text == "help" || Args::command().get_subcommands().any(|command| command.get_name() == text)
 }
 
 /// Says what was probably meant by arguments that clap takes for something else.
-fn explain(mut error: clap::Error) -> clap::Error {
-    let typed: Vec<String> =
-        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+fn explain(mut error: clap::Error, typed: &[String]) -> clap::Error {
     if typed.first().is_none_or(|first| is_command(first)) {
         return error;
     }
@@ -323,8 +347,37 @@ fn explain(mut error: clap::Error) -> clap::Error {
 #[derive(Clone, Debug)]
 pub struct Ids(pub Vec<u32>);
 
+impl Ids {
+    /// Reads ids between commas, spaces or line ends.
+    pub fn parse(text: &str) -> Result<Ids, String> {
+        ids(text)
+    }
+}
+
+/// A number of tokens; `None` for no end.
+#[derive(Clone, Copy, Debug)]
+pub struct AtMost(pub Option<usize>);
+
+fn at_most(text: &str) -> Result<AtMost, String> {
+    match text {
+        "-1" => Ok(AtMost(None)),
+        text => match text.parse() {
+            Ok(count) => Ok(AtMost(Some(count))),
+            Err(_) => Err("must be a whole number, 0 or more, or -1 for no end".into()),
+        },
+    }
+}
+
+fn whole(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("must be a whole number, 0 to {}", usize::MAX))
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("must be a whole number, 0 to {}", u64::MAX))
+}
+
 fn ids(text: &str) -> Result<Ids, String> {
-    let parts = text.split([',', ' ', '\n']).map(str::trim).filter(|part| !part.is_empty());
+    let parts = text.split([',', ' ', '\n', '\r', '\t']).filter(|part| !part.is_empty());
     let parsed: Result<Vec<u32>, String> = parts
         .map(|part| part.parse().map_err(|_| format!("`{part}` is no token id: 0 to {}", u32::MAX)))
         .collect();

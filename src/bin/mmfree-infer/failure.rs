@@ -1,12 +1,14 @@
 //! How the program ends where it does not end well.
 
-use std::io::{self, Write};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use mmfree::error::IoReason;
+
+use crate::report::say;
 
 /// Exit code for what was typed wrongly, that of clap.
 const USAGE: u8 = 2;
@@ -51,8 +53,7 @@ impl Failure {
             Failure::Interrupted(signal) => return ExitCode::from(128 + signal),
             Failure::ClosedPipe => return ExitCode::SUCCESS,
         };
-        // Where stderr is closed there is no one left to tell.
-        let _ = writeln!(io::stderr(), "error: {message}");
+        say(&format!("error: {message}"));
         match self {
             Failure::Usage(_) => ExitCode::from(USAGE),
             _ => ExitCode::FAILURE,
@@ -74,7 +75,7 @@ pub fn contain(run: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure>
     })
 }
 
-/// Reads a whole UTF-8 file; `-` is stdin.
+/// Reads a whole UTF-8 file; `-` is stdin. A byte order mark at its beginning is none of the text.
 pub fn read_text(path: &Path) -> Result<String, Failure> {
     let (bytes, name) = if path == Path::new("-") {
         let mut bytes = Vec::new();
@@ -85,8 +86,9 @@ pub fn read_text(path: &Path) -> Result<String, Failure> {
         let bytes = std::fs::read(path).map_err(mmfree::Error::io("cannot read", path))?;
         (bytes, path.display().to_string())
     };
-    String::from_utf8(bytes).map_err(|error| {
+    let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         Failure::Message(format!("{name}: not UTF-8 text: byte {at} is no part of a character"))
-    })
+    })?;
+    Ok(text.strip_prefix('\u{FEFF}').map_or_else(|| text.clone(), str::to_owned))
 }

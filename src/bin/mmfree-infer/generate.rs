@@ -11,7 +11,7 @@ use mmfree::{
 };
 use serde::Serialize;
 
-use crate::args::{GenerateArgs, SamplingArgs};
+use crate::args::{AtMost, GenerateArgs, SamplingArgs};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::open::Opened;
@@ -55,7 +55,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     let limits = Limits {
         max_tokens: match (args.max_tokens, args.max_length) {
             (None, None) => Some(MAX_TOKENS),
-            (max_tokens, _) => max_tokens,
+            (max_tokens, _) => max_tokens.and_then(|AtMost(count)| count),
         },
         max_length: args.max_length,
         eos: if args.ignore_eos { Vec::new() } else { defaults.eos },

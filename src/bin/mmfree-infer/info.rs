@@ -197,10 +197,11 @@ impl fmt::Display for Info {
         writeln!(f, "hash        {}", self.hash)?;
         writeln!(
             f,
-            "runs on     {} (there is: {}), {} threads",
+            "runs on     {} (there is: {}), {} thread{}",
             self.isa,
             self.isas_available.join(", "),
-            self.threads
+            self.threads,
+            if self.threads == 1 { "" } else { "s" }
         )?;
         writeln!(f, "device      {} (GPUs: {})", self.device, self.gpus.join("; "))?;
         for (name, packed) in &self.packings {

@@ -1,26 +1,30 @@
-//! Ctrl-C, and a polite kill.
+//! Ctrl-C, a polite kill, a terminal that is closed.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::failure::Failure;
 
-/// Set by Ctrl-C or a polite kill; the second one ends the program at once.
+/// Set by Ctrl-C, a polite kill or the end of the terminal; the second one ends the program at once.
 pub struct Interrupt {
     hit: Arc<AtomicBool>,
     signal: Arc<AtomicUsize>,
 }
 
 impl Interrupt {
-    /// From now on the signals set the flag.
+    /// From now on the signals set the flag, but for those that the program was started to ignore: `nohup` means it.
     pub fn install() -> Interrupt {
         let hit = Arc::new(AtomicBool::new(false));
         let number = Arc::new(AtomicUsize::new(0));
-        for signal in [SIGINT, SIGTERM] {
+        let ignored = ignored();
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            if ignored >> (signal - 1) & 1 == 1 {
+                continue;
+            }
             // Where it cannot be registered, the signal ends the program at once as it does anyway.
             let _ = flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&hit));
             let _ = flag::register_usize(signal, Arc::clone(&number), signal as usize);
@@ -43,4 +47,11 @@ impl Interrupt {
     pub fn failure(&self) -> Failure {
         Failure::Interrupted(self.signal.load(Ordering::Relaxed) as u8)
     }
+}
+
+/// The signals that this process ignores, bit n - 1 for signal n, as the system tells; none where it does not.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }

@@ -10,6 +10,7 @@ use crate::args::LogitsArgs;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::open::Opened;
+use crate::prompt::{read_ids, read_prompt};
 use crate::{output, report};
 
 /// Tokens that are fed at a time.
@@ -18,11 +19,16 @@ const CHUNK: usize = 64;
 pub fn run(args: &LogitsArgs) -> Result<(), Failure> {
     output::check(&args.output, output::LOGITS)?;
     let opened = Opened::new(&args.model)?;
-    let ids = match (&args.input.ids, &args.input.prompt) {
-        (Some(ids), _) => ids.0.clone(),
-        (None, text) => opened
-            .tokenizer("give the tokens as --ids")?
-            .encode_prompt(text.as_deref().unwrap_or_default())?,
+    let input = &args.input;
+    let ids = match (read_ids(input.ids.as_ref(), input.ids_file.as_deref())?, &input.file) {
+        (Some(ids), _) => ids,
+        (None, file) => {
+            let text = match (file, &input.prompt) {
+                (Some(path), _) => read_prompt(path)?,
+                (None, text) => text.clone().unwrap_or_default(),
+            };
+            opened.tokenizer("give the tokens as --ids")?.encode_prompt(&text)?
+        }
     };
     let (model, config) = (&opened.model, opened.model.config());
     let mut state = model.new_state();

@@ -1,5 +1,6 @@
 //! `mmfree-infer perplexity`: how well a model predicts a text.
 
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
@@ -30,21 +31,50 @@ pub fn run(args: &PerplexityArgs) -> Result<(), Failure> {
     opened.prepare(&args.model.memory, Some(&interrupt), args.quiet)?;
     let start = Instant::now();
     let bar = report::progress("perplexity", tokens, !args.quiet);
-    let mut nats = 0.0;
+    let mut tally = Tally::default();
+    let mut flow = ControlFlow::Continue(());
     for window in &windows {
-        nats += measure(&opened.model, window, &interrupt, &bar)?;
+        flow = measure(&opened.model, window, &interrupt, &bar, &mut tally)?;
+        if flow.is_break() {
+            break;
+        }
     }
     bar.finish_and_clear();
-    let result = Measured::new(tokens, tokens - windows.len(), text.len(), nats);
+    if flow.is_break() && tally.predicted == 0 {
+        return Err(interrupt.failure());
+    }
+    let bytes = match flow {
+        ControlFlow::Continue(()) => text.len(),
+        // That of the tokens read so far, windows' BOS tokens aside, which have no text.
+        ControlFlow::Break(()) => {
+            let fed: Vec<u32> = windows.concat().into_iter().take(tally.fed).collect();
+            tokenizer.decode(&fed)?.len()
+        }
+    };
+    let result = Measured::new(&tally, bytes, flow.is_break());
     if args.json {
         report::print_json(&result)?;
     } else {
         report::print(&result.to_string())?;
     }
     if !args.quiet {
-        report::say(&report::rate(tokens, start.elapsed()));
+        report::say(&report::rate(tally.fed, start.elapsed()));
+    }
+    if flow.is_break() {
+        if !args.quiet {
+            report::say(&format!("interrupted after {} of {tokens} tokens", tally.fed));
+        }
+        return Err(interrupt.failure());
     }
     Ok(())
+}
+
+/// What has been measured so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    fed: usize,
+    predicted: usize,
+    nats: f64,
 }
 
 /// The sequences to measure: one, or windows of `context` tokens that each begin with the BOS, if
@@ -61,30 +91,32 @@ fn windows(ids: &[u32], bos: Option<u32>, context: Option<usize>) -> Vec<Vec<u32
     }
 }
 
-/// Nats of all tokens of a sequence but the first, each given those in front of it.
+/// Adds the nats of all tokens of a sequence but the first, each given those before it; breaks off when interrupted.
 fn measure(
     model: &Model,
     ids: &[u32],
     interrupt: &Interrupt,
     bar: &ProgressBar,
-) -> Result<f64, Failure> {
+    tally: &mut Tally,
+) -> Result<ControlFlow<()>, Failure> {
     let mut state = model.new_state();
     let mut logits = Vec::new();
-    let mut nats = 0.0;
     let vocab_size = model.config().vocab_size;
     for (tokens, next) in ids.chunks(CHUNK).zip((1..).step_by(CHUNK)) {
         if interrupt.hit() {
-            return Err(interrupt.failure());
+            return Ok(ControlFlow::Break(()));
         }
         let (state, logits) = (&mut state, &mut logits);
         model.forward(&mut [Step { state, tokens, want: Want::All, logits, states: None }])?;
         let targets = ids.iter().zip(0u64..).skip(next);
         for (row, (&target, position)) in logits.chunks(vocab_size).zip(targets) {
-            nats -= f64::from(LogProbs::new(row, position)?.of(target)?);
+            tally.nats -= f64::from(LogProbs::new(row, position)?.of(target)?);
+            tally.predicted += 1;
         }
+        tally.fed += tokens.len();
         bar.inc(tokens.len() as u64);
     }
-    Ok(nats)
+    Ok(ControlFlow::Continue(()))
 }
 
 #[derive(Serialize)]
@@ -99,6 +131,9 @@ struct Measured {
     nats_per_token: f64,
     bits_per_byte: f64,
     perplexity: f64,
+    /// Whether it was broken off: then the numbers are those of the text's beginning.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    interrupted: bool,
 }
 
 impl Measured {
@@ -106,7 +141,8 @@ impl Measured {
         clippy::disallowed_methods,
         reason = "a number for people: a last digit that differs between machines reaches no token"
     )]
-    fn new(tokens: usize, predicted: usize, bytes: usize, nats: f64) -> Measured {
+    fn new(tally: &Tally, bytes: usize, interrupted: bool) -> Measured {
+        let &Tally { fed: tokens, predicted, nats } = tally;
         let nats_per_token = nats / predicted as f64;
         Measured {
             tokens,
@@ -116,6 +152,7 @@ impl Measured {
             nats_per_token,
             bits_per_byte: nats / std::f64::consts::LN_2 / bytes as f64,
             perplexity: nats_per_token.exp(),
+            interrupted,
         }
     }
 }

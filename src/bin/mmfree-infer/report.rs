@@ -1,6 +1,8 @@
 //! What is said on stderr.
 
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -9,15 +11,60 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 
-/// Writes a line to stderr; where that fails there is no one left to tell.
+/// Whether what was printed last has not ended its line.
+static MID_LINE: AtomicBool = AtomicBool::new(false);
+
+/// Writes a line to stderr, a line of its own also where stdout goes to the same place; where that fails there is no one
+/// left to tell.
 pub fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let breaks = MID_LINE.load(Ordering::Relaxed) && same_place();
+    let start = if breaks { "\n" } else { "" };
+    MID_LINE.fetch_and(!breaks, Ordering::Relaxed);
+    let _ = writeln!(io::stderr(), "{start}{text}");
 }
 
 /// Writes to stdout.
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::stdout)
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        let written = patiently(|| out.write(rest)).map_err(Failure::stdout)?;
+        if written == 0 {
+            return Err(Failure::stdout(io::ErrorKind::WriteZero.into()));
+        }
+        rest = &rest[written..];
+    }
+    patiently(|| out.flush()).map_err(Failure::stdout)?;
+    if !text.is_empty() {
+        MID_LINE.store(!text.ends_with('\n'), Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// Does what a stdout that does not block could not take yet until it can.
+fn patiently<T>(mut write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match write() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Whether stdout and stderr are shown in one place: the same file or pipe, or terminals.
+fn same_place() -> bool {
+    use std::os::fd::{AsFd, BorrowedFd};
+    use std::os::unix::fs::MetadataExt;
+    let (out, err) = (io::stdout(), io::stderr());
+    let file = |fd: BorrowedFd<'_>| {
+        let meta = File::from(fd.try_clone_to_owned().ok()?).metadata().ok()?;
+        Some((meta.dev(), meta.ino()))
+    };
+    let same = file(out.as_fd()).is_some_and(|place| file(err.as_fd()) == Some(place));
+    same || out.is_terminal() && err.is_terminal()
 }
 
 /// Writes JSON to stdout.

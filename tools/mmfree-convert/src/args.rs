@@ -4,16 +4,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use mmfree::format::FloatType;
 use mmfree::packing::Packing;
 use mmfree_convert::{Embed, EmbeddingType, Options, Pack, Report, Size};
+
+#[path = "../../../src/bin/mmfree-infer/typed.rs"]
+mod typed;
 
 /// Packs a MatMul-free language model (HGRN-Bit) into one file for mmfree-infer.
 #[derive(Debug, Parser)]
 #[command(
     name = "mmfree-convert",
-    version,
+    version = option_env!("MMFREE_VERSION").unwrap_or(env!("CARGO_PKG_VERSION")),
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "Examples:\n  \
@@ -43,6 +46,23 @@ pub struct Args {
 
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+impl Args {
+    /// What was typed.
+    ///
+    /// # Errors
+    /// What is wrong with it; or the help or version that was asked for, to be shown.
+    pub fn read() -> Result<Args, clap::Error> {
+        let typed: Vec<String> =
+            std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+        let mut command = typed::with_dashes(Args::command());
+        command.build();
+        match typed::option_as_value(&mut command, &typed) {
+            Some(error) => Err(error),
+            None => Args::from_arg_matches(&command.try_get_matches()?),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

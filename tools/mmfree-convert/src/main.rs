@@ -10,15 +10,26 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use args::{Args, Command};
-use clap::Parser;
 #[cfg(feature = "hub")]
 use mmfree::storage::AtomicFile;
 use mmfree_convert::{Error, Options, Report, Summary};
 
 fn main() -> ExitCode {
     mmfree::storage::handle_signals();
-    let args = Args::parse();
-    match contain(|| run(args)) {
+    let args = match Args::read() {
+        Ok(args) => args,
+        // Help and version are output like any other; what was typed wrongly goes to stderr, with exit code 2.
+        Err(error) if !error.use_stderr() => {
+            return end(print(&error.render().to_string()));
+        }
+        Err(error) => error.exit(),
+    };
+    end(contain(|| run(args)))
+}
+
+/// Says what went wrong, if anything did, in one line; gives the exit code.
+fn end(result: Result<(), Failure>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Convert(Error::Cancelled)) => {
             say(&format!("error: {}", Error::Cancelled));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use mmfree::kernels::Isa;
 
-use super::{MemoryArgs, isa, threads};
+use super::{MemoryArgs, isa, threads, whole};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -43,11 +43,11 @@ pub struct ModelBenchArgs {
     pub model: Option<PathBuf>,
 
     /// Prompt lengths to prefill, as 128,512; 0 for none
-    #[arg(short = 'p', long, value_name = "LIST", value_delimiter = ',', default_value = "512")]
+    #[arg(short = 'p', long, value_name = "LIST", value_delimiter = ',', value_parser = whole, default_value = "512")]
     pub prompt: Vec<usize>,
 
     /// Numbers of tokens to decode; 0 for none
-    #[arg(short = 'n', long, value_name = "LIST", value_delimiter = ',', default_value = "128")]
+    #[arg(short = 'n', long, value_name = "LIST", value_delimiter = ',', value_parser = whole, default_value = "128")]
     pub tokens: Vec<usize>,
 
     /// Numbers of sequences to decode together

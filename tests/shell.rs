@@ -1,0 +1,207 @@
+//! `mmfree-infer` among shells and systems: values that begin with a dash, pipes, files, signals.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::program::{command, infer, run, run_with_stdin};
+use crate::util::TempDir;
+
+fn refused(args: &[&str], code: i32, words: &[&str]) {
+    let run = run(args);
+    assert_eq!(run.code, Some(code), "{args:?}: {}", run.stderr);
+    for word in words {
+        assert!(run.stderr.contains(word), "{args:?}: no {word:?} in {}", run.stderr);
+    }
+}
+
+#[test]
+fn a_value_may_begin_with_a_dash() {
+    let dir = TempDir::new();
+    let common = ["-n", "3", "--greedy", "-q"];
+    let ids = run(common.iter().chain(&["--json", "-p", "- item"])).json();
+    let same = run(common.iter().chain(&["--json", "--prompt=- item"])).json();
+    assert_eq!(ids["prompt_ids"], same["prompt_ids"]);
+    assert_eq!(run(common.iter().chain(&["--stop", "---", "-p", "--x"])).code, Some(0));
+    let out = dir.path("-o.safetensors");
+    let logits = infer(["logits", "-p", "-1 and -2", "-o", "-o.safetensors"])
+        .current_dir(out.parent().unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(logits.status.code(), Some(0), "{logits:?}");
+    assert!(out.exists());
+}
+
+#[test]
+fn a_value_that_is_exactly_an_option_is_refused_and_the_right_form_shown() {
+    refused(&["-p", "--quiet"], 2, &["-p=--quiet", "an option of its own"]);
+    refused(&["--stop", "-n", "3"], 2, &["--stop=-n"]);
+    refused(&["logits", "-p", "-o", "x"], 2, &["-p=-o"]);
+    refused(&["bench", "-m", "--json"], 2, &["-m=--json"]);
+    let got = run(["-n", "1", "--json", "-p=--quiet"]).json();
+    assert!(got["prompt_ids"].as_array().unwrap().len() > 2);
+    // Behind --, nothing is an option.
+    assert_eq!(run(["-n", "1", "--", "--quiet"]).code, Some(0));
+}
+
+#[test]
+fn numbers_out_of_range_are_told_the_range() {
+    for option in ["--max-length", "--top-k", "--seed"] {
+        refused(&[option, "-5", "x"], 2, &["must be a whole number, 0 to 18446744073709551615"]);
+    }
+    refused(&["-n", "-2", "x"], 2, &["0 or more, or -1 for no end"]);
+    refused(&["-n", "1e3", "x"], 2, &["0 or more, or -1 for no end"]);
+    refused(&["bench", "-n", "x"], 2, &["must be a whole number"]);
+    refused(&["--temp", "-1", "x"], 2, &["0 or more"]);
+}
+
+#[test]
+fn minus_one_token_is_a_text_without_end() {
+    let args = ["-n", "-1", "--max-length", "300", "--ignore-eos", "--json", "--ids", "1"];
+    let got = run(args).json();
+    assert_eq!((got["ids"].as_array().unwrap().len(), &got["stop"]), (299, &"max_length".into()));
+}
+
+#[test]
+fn ids_and_prompts_come_from_files_and_stdin() {
+    let dir = TempDir::new();
+    let ids = dir.write("ids", "1 471,709\n\t888\r\n");
+    let text = dir.write("text", "\u{FEFF}The old king\n");
+    let (ids, text) = (ids.to_str().unwrap(), text.to_str().unwrap());
+    let common = ["-n", "8", "--greedy", "-q"];
+    let expected = run(common.iter().chain(&["The old king"])).text();
+    assert_eq!(run(common.iter().chain(&["--ids-file", ids])).text(), expected);
+    assert_eq!(run(common.iter().chain(&["-f", text])).text(), expected);
+    let piped = run_with_stdin(common.iter().chain(&["--ids-file", "-"]), b"1,471,709,888");
+    assert_eq!(piped.text(), expected);
+    let logits = |args: &[&str], stdin: &[u8]| {
+        let out = dir.path("out.safetensors");
+        let out_arg = ["logits", "-o", out.to_str().unwrap()];
+        assert_eq!(run_with_stdin(out_arg.iter().chain(args), stdin).text(), "");
+        std::fs::read(out).unwrap()
+    };
+    let expected = logits(&["--ids", "1,471,709,888"], b"");
+    assert_eq!(logits(&["--ids-file", ids], b""), expected);
+    assert_eq!(logits(&["--ids-file", "-"], b"1 471 709 888"), expected);
+    assert_eq!(logits(&["-f", text], b""), expected);
+    assert_eq!(logits(&["-f", "-"], b"The old king\n"), expected);
+    let bad = dir.write("bad", "1,x");
+    refused(&["--ids-file", bad.to_str().unwrap()], 1, &["bad: `x` is no token id"]);
+}
+
+#[test]
+fn the_report_begins_a_line_where_it_goes_to_the_same_place_as_the_text() {
+    let dir = TempDir::new();
+    let common = ["-n", "4", "--greedy", "The old king"];
+    let text = run(common).text();
+    assert!(!text.ends_with('\n'));
+    let both = dir.path("both");
+    let file = File::create(&both).unwrap();
+    let status = infer(common).stdout(file.try_clone().unwrap()).stderr(file).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+    let shown = std::fs::read_to_string(&both).unwrap();
+    assert!(shown.starts_with(&format!("{text}\nmodel: ")), "{shown}");
+    // Apart they stay as they are.
+    assert!(run(common).stderr.starts_with("model: "));
+}
+
+#[test]
+fn help_that_cannot_be_written_is_an_error() {
+    for args in [&["--help"][..], &["--version"], &["help"], &["bench", "--help"]] {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = infer(args).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(stderr.contains("cannot write to stdout"), "{stderr}");
+    }
+    assert!(run(["--version"]).text().starts_with("mmfree-infer 0."));
+}
+
+/// A shell with `script`, in which "$0" is the program.
+fn shell(script: &str) -> std::process::Output {
+    let program = env!("CARGO_BIN_EXE_mmfree-infer");
+    let runner = crate::program::runner().map_or_else(String::new, |runner| runner + " ");
+    let script = script.replace("\"$0\"", &format!("{runner}{program}"));
+    command("/bin/sh").args(["-c", &script]).output().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stdout_that_does_not_block_is_waited_for() {
+    // Python makes the pipe's other end non-blocking and reads late: more than a pipe holds is written meanwhile.
+    let script = "import fcntl, os, subprocess, sys, time\n\
+        r, w = os.pipe()\n\
+        fcntl.fcntl(w, 1031, 4096)\n\
+        os.set_blocking(w, False)\n\
+        p = subprocess.Popen(sys.argv[1:], stdout=w)\n\
+        os.close(w)\n\
+        time.sleep(1)\n\
+        total = 0\n\
+        while data := os.read(r, 65536): total += len(data)\n\
+        print(p.wait(), total)\n";
+    let runner = crate::program::runner();
+    let words = runner.iter().flat_map(|runner| runner.split_whitespace());
+    let program = words.chain([env!("CARGO_BIN_EXE_mmfree-infer")]);
+    let output = std::process::Command::new("python3")
+        .args(["-c", script])
+        .args(program)
+        .args(["help"])
+        .output()
+        .unwrap();
+    let help = run(["help"]).text();
+    let expected = format!("0 {}\n", help.len());
+    assert!(help.len() > 4096, "more than the pipe holds");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{output:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_closed_terminal_saves_the_session_unless_the_signal_is_ignored() {
+    let dir = TempDir::new();
+    let (state, text) = (dir.path("s.state"), dir.path("text"));
+    let (state_name, text_name) = (state.display(), text.display());
+    let start = |ignore: &str, tokens: &str| {
+        format!(
+            "{ignore} \"$0\" -q --ignore-eos -n {tokens} --ids 1 --save-state {state_name} >{text_name} & \
+             pid=$!; while ! [ -s {text_name} ]; do sleep 0.05; done; kill -HUP $pid; wait $pid; echo $?"
+        )
+    };
+    let output = shell(&start("", "-1"));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "129\n", "{output:?}");
+    assert!(state.exists());
+    std::fs::remove_file(&state).unwrap();
+    std::fs::remove_file(&text).unwrap();
+    let output = shell(&start("trap '' HUP;", "400"));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "0\n", "{output:?}");
+    assert!(state.exists());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupted_perplexity_shows_what_was_measured() {
+    let dir = TempDir::new();
+    let book = dir.write("book.txt", "The old king had a daughter. ".repeat(20_000));
+    let mut child = infer(["perplexity", "--json", "-t", "1", "-f", book.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Long enough to have measured something, short enough not to have measured all.
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(3) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let killed =
+        std::process::Command::new("kill").arg("-INT").arg(child.id().to_string()).status();
+    assert!(killed.unwrap().success());
+    let mut json = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut json).unwrap();
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{stderr}");
+    let got: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(got["interrupted"], true);
+    assert!(got["predicted"].as_u64().unwrap() > 0 && got["perplexity"].as_f64().unwrap() > 1.0);
+    assert!(stderr.contains("interrupted after"), "{stderr}");
+}
