@@ -312,7 +312,8 @@ impl Batch {
     fn part_from(&mut self, key: SequenceId, before: &[SequenceId]) {
         let Some(sequence) = self.sequences.get_mut(&key) else { return };
         let parted = std::mem::replace(&mut sequence.parted, true);
-        let (Some(space), false, true) = (sequence.space, parted, self.cache.is_some()) else {
+        let fresh = !parted && sequence.fed() == 0;
+        let (Some(space), true, true) = (sequence.space, fresh, self.cache.is_some()) else {
             return;
         };
         let Some(sequence) = self.sequences.get(&key) else { return };
@@ -339,7 +340,7 @@ impl Batch {
     fn waits(&self, key: SequenceId, before: &[SequenceId]) -> bool {
         let Some(sequence) = self.sequences.get(&key) else { return false };
         let (Some(space), false) = (sequence.space, sequence.asked) else { return false };
-        if self.cache.is_none() {
+        if self.cache.is_none() || sequence.fed() > 0 {
             return false;
         }
         let wanted = sequence.session.prompt_scores_wanted();
@@ -351,9 +352,7 @@ impl Batch {
             let usable = (shared - usize::from(wanted.is_some()).min(shared)).min(last);
             let fed = other.fed();
             let next = other.keep.iter().rev().find(|&&at| at <= usable && at > fed);
-            other.space == Some(space)
-                && serves
-                && next.is_some_and(|&at| at >= sequence.fed() + WORTH)
+            other.space == Some(space) && serves && next.is_some_and(|&at| at >= WORTH)
         })
     }
 
