@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mmfree::kernels::{Isa, float_ops, stride};
-use mmfree::{Sampler, SamplerOptions, ops};
+use mmfree::{Context, Sampler, SamplerOptions, ops};
 
 const HIDDEN: usize = 2560;
 const INTERMEDIATE: usize = 6912;
@@ -76,26 +76,29 @@ fn sampling(c: &mut Criterion) {
     let scaled = |by: f32| normal.iter().map(|x| x * by).collect::<Vec<f32>>();
     let so_far: Vec<u32> = (0..1000).map(|i| i * 31 % VOCABULARY as u32).collect();
     let warm = SamplerOptions { temperature: 0.8, ..Default::default() };
-    let all = SamplerOptions { top_k: 40, top_p: 0.95, min_p: 0.05, repeat_penalty: 1.1, ..warm };
+    let all =
+        SamplerOptions { top_k: 40, top_p: 0.95, min_p: 0.05, repeat_penalty: 1.1, ..warm.clone() };
     for (logits, spread) in
         [(scaled(4.0), "peaked"), (normal.clone(), "normal"), (scaled(0.01), "flat")]
     {
         let mut group = c.benchmark_group(format!("sampling/{spread}"));
         for (name, options) in [
             ("greedy", SamplerOptions::default()),
-            ("temperature", warm),
-            ("top-k", SamplerOptions { top_k: 40, ..warm }),
-            ("top-k 1000", SamplerOptions { top_k: 1000, ..warm }),
-            ("top-p", SamplerOptions { top_p: 0.9, ..warm }),
-            ("min-p", SamplerOptions { min_p: 0.05, ..warm }),
-            ("all, penalty", all),
+            ("temperature", warm.clone()),
+            ("top-k", SamplerOptions { top_k: 40, ..warm.clone() }),
+            ("top-k 1000", SamplerOptions { top_k: 1000, ..warm.clone() }),
+            ("top-p", SamplerOptions { top_p: 0.9, ..warm.clone() }),
+            ("min-p", SamplerOptions { min_p: 0.05, ..warm.clone() }),
+            ("typical-p", SamplerOptions { typical_p: 0.9, ..warm.clone() }),
+            ("all, penalty", all.clone()),
         ] {
             let mut sampler = Sampler::new(options).expect("good options");
             let mut position = 0;
             group.bench_function(name, |x| {
                 x.iter(|| {
                     position += 1;
-                    sampler.sample(black_box(&logits), &so_far, position).expect("finite logits")
+                    let context = Context { position, distinct: &so_far, ..Default::default() };
+                    sampler.sample(black_box(&logits), &context).expect("finite logits")
                 });
             });
         }

@@ -52,6 +52,15 @@ pub enum Error {
         /// Which token of its sequence, from 0.
         position: u64,
     },
+    /// Sampling options and constraint, taken together, leave no token to choose.
+    NoToken {
+        /// Which token of its sequence was to be chosen, from 0.
+        position: u64,
+        /// The size of the vocabulary: so many tokens are banned.
+        vocab_size: usize,
+        /// What bans them, as "logit bias, suppressed tokens".
+        filters: String,
+    },
     /// A state whose last forward pass failed.
     PoisonedState,
     /// An instruction set that this CPU, or this build, does not have, or an unknown name of one.
@@ -133,6 +142,11 @@ impl fmt::Display for Plain<'_> {
             Error::NonFinite { place, position } => {
                 write!(f, "a value is infinite or not a number at token {position} in {place}")
             }
+            Error::NoToken { position, vocab_size, filters } => write!(
+                f,
+                "no token can be chosen at token {position}: all {vocab_size} are banned, by {filters}; one at least \
+                 must be left"
+            ),
             Error::PoisonedState => {
                 write!(f, "this state's last forward pass failed; reset it before it is used again")
             }

@@ -55,8 +55,9 @@ pub use device::Device;
 pub use error::{Error, Result};
 pub use format::{Config, ModelFile};
 pub use generate::{
-    Batch, CacheCounts, CacheHit, DecodeStream, Event, Generate, GenerationConfig, GenerationFault,
-    Limits, LogProbs, PrefixCache, Sampler, SamplerOptions, Scored, SequenceId, Session,
-    StopReason, StopStrings, TextStream, TokenLogProb, Tokenizer,
+    Batch, CacheCounts, CacheHit, Constraint, Context, DecodeStream, Event, Generate,
+    GenerationConfig, GenerationFault, Limits, LogProbs, Occurrences, PrefixCache, Sampler,
+    SamplerOptions, Scored, SequenceId, Session, StopReason, StopStrings, TextStream, TokenLogProb,
+    TokenMask, Tokenizer,
 };
 pub use model::{MAX_THREADS, Model, Options, SavedState, State, Step, Want};

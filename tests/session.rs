@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use mmfree::format::Header;
 use mmfree::packing::Packing;
-use mmfree::{Error, Limits, Model, ModelFile, Options, SamplerOptions, Session, StopReason};
+use mmfree::{
+    Constraint, Error, Limits, Model, ModelFile, Options, SamplerOptions, Session, StopReason,
+    TokenMask,
+};
 
 use crate::synthetic;
 use crate::util::TempDir;
@@ -24,6 +27,7 @@ fn sampled() -> SamplerOptions {
         min_p: 0.01,
         repeat_penalty: 1.1,
         seed: 0xDEAD_BEEF_0123_4567,
+        ..Default::default()
     }
 }
 
@@ -271,4 +275,92 @@ fn a_session_of_a_version_to_come_is_refused() {
     let error = Session::from_bytes(&model, newer.as_bytes()).unwrap_err();
     assert!(matches!(error, Error::Version { .. }), "{error}");
     assert!(error.to_string().contains("1 and 2"), "{error}");
+}
+
+/// Only the ids of a list, one after the other, each or the one after it; complete behind the last.
+#[derive(Clone)]
+struct List(Vec<u32>);
+
+impl Constraint for List {
+    fn allowed(&mut self, mask: &mut TokenMask) -> Result<(), Error> {
+        let id = self.0.first().copied().unwrap_or(0);
+        [id, id + 1].into_iter().for_each(|id| mask.allow(id));
+        Ok(())
+    }
+
+    fn take(&mut self, id: u32) -> Result<(), Error> {
+        assert!(id == self.0[0] || id == self.0[0] + 1);
+        self.0.remove(0);
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn clone_box(&self) -> Box<dyn Constraint> {
+        Box::new(self.clone())
+    }
+}
+
+#[test]
+fn a_constraint_says_what_may_come_and_when_the_text_is_complete() {
+    let model = model(Packing::T5, 3);
+    let list = [20, 40, 60, 80];
+    let mut session = started(&model);
+    session.set_constraint(Some(Box::new(List(list.to_vec()))));
+    let first = tokens(&mut session, 2);
+    // A fork goes on from here with a constraint of its own.
+    let mut fork = session.clone();
+    for session in [&mut session, &mut fork] {
+        let mut generate = session.generate(&Limits::default());
+        let rest: Vec<u32> = generate.by_ref().map(|token| token.unwrap()).collect();
+        assert_eq!(generate.stop_reason(), Some(&StopReason::Complete));
+        for (id, allowed) in first.iter().chain(&rest).zip(list) {
+            assert!([allowed, allowed + 1].contains(id), "{first:?} {rest:?}");
+        }
+        assert_eq!(rest.len(), 2);
+        session.set_constraint(None);
+        tokens(session, 3);
+    }
+    assert_eq!(session.ids(), fork.ids());
+}
+
+#[test]
+fn rejects_options_with_ids_outside_the_vocabulary() {
+    let model = model(Packing::T5, 3);
+    let options = SamplerOptions { suppress_tokens: [97].into(), ..sampled() };
+    let error = Session::new(&model, options.clone()).unwrap_err();
+    assert!(error.to_string().contains("0 to 96"), "{error}");
+    assert!(started(&model).set_sampler_options(options).is_err());
+}
+
+#[test]
+fn a_saved_session_keeps_every_option_and_what_was_generated() {
+    let model = model(Packing::T5, 3);
+    let options = SamplerOptions {
+        repeat_last_n: 7,
+        frequency_penalty: 0.3,
+        presence_penalty: -0.7,
+        typical_p: 0.95,
+        no_repeat_ngram: 3,
+        logit_bias: [(4, 1.5), (90, f32::NEG_INFINITY)].into(),
+        suppress_tokens: [5, 6].into(),
+        ..sampled()
+    };
+    let mut whole = Session::new(&model, options.clone()).unwrap();
+    let mut cut = whole.clone();
+    let mut expected = Vec::new();
+    for turn in 0..3 {
+        for session in [&mut whole, &mut cut] {
+            session.push(&prompt()[turn * 20..turn * 20 + 20]).unwrap();
+        }
+        expected.extend(tokens(&mut whole, 6));
+        tokens(&mut cut, 6);
+        cut = Session::from_bytes(&model, &cut.to_bytes().unwrap()).unwrap();
+        assert_eq!(cut.sampler_options(), &options);
+        assert_eq!(cut.ids(), whole.ids());
+        assert_eq!(cut.to_bytes().unwrap(), whole.to_bytes().unwrap());
+    }
+    assert_eq!(tokens(&mut cut, 10), tokens(&mut whole, 10));
 }

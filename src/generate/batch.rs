@@ -415,6 +415,9 @@ impl Batch {
             let id = sequence.session.choose()?;
             let score = sequence.session.token_score()?;
             let text = sequence.text.push(id)?;
+            if sequence.session.is_complete() {
+                sequence.text.end(StopReason::Complete);
+            }
             events.push(Event::Token { key, id, text, score });
             Ok(())
         });

@@ -104,7 +104,7 @@ impl GenerationConfig {
     /// The options to use unless told otherwise.
     pub fn defaults(&self) -> SamplerOptions {
         let temperature = if self.do_sample { self.sampler.temperature } else { 0.0 };
-        SamplerOptions { temperature, ..self.sampler }
+        SamplerOptions { temperature, ..self.sampler.clone() }
     }
 }
 
@@ -160,7 +160,7 @@ impl Reader {
         set: impl FnOnce(&mut SamplerOptions, T),
     ) {
         let Some(value) = self.read(key, right, get) else { return };
-        let mut changed = *options;
+        let mut changed = options.clone();
         set(&mut changed, value);
         match changed.validate() {
             Ok(()) => *options = changed,

@@ -36,18 +36,21 @@ pub enum StopReason {
     MaxLength,
     /// This stop string came.
     StopString(String),
+    /// The session's constraint is at its end: the text is complete.
+    Complete,
     /// Whoever asked for it broke it off.
     Interrupted,
 }
 
 impl StopReason {
-    /// A short name: `eos`, `max_tokens`, `max_length`, `stop_string`, `interrupted`.
+    /// A short name: `eos`, `max_tokens`, `max_length`, `stop_string`, `complete`, `interrupted`.
     pub fn name(&self) -> &'static str {
         match self {
             StopReason::Eos => "eos",
             StopReason::MaxTokens => "max_tokens",
             StopReason::MaxLength => "max_length",
             StopReason::StopString(_) => "stop_string",
+            StopReason::Complete => "complete",
             StopReason::Interrupted => "interrupted",
         }
     }

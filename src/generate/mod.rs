@@ -17,7 +17,7 @@ pub use generation::{GenerationConfig, GenerationFault};
 pub use limits::{Limits, StopReason};
 pub use logprobs::{LogProbs, TokenLogProb};
 pub use prefix_cache::{CacheCounts, CacheHit, PrefixCache};
-pub use sampler::{Sampler, SamplerOptions};
+pub use sampler::{Constraint, Context, Occurrences, Sampler, SamplerOptions, TokenMask};
 pub use scored::Scored;
 pub use session::{Generate, Session};
 pub use stop::StopStrings;

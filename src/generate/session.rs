@@ -1,15 +1,13 @@
 //! A sequence that grows: a prompt goes in, tokens come out, one by one.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use super::limits::{Limits, StopReason};
 use super::prefix_cache::CacheHit;
-use super::sampler::{Sampler, SamplerOptions};
+use super::sampler::{Constraint, Occurrences, Sampler, SamplerOptions, TokenMask};
 use super::scored::Scored;
 use crate::error::{Error, Result};
 use crate::model::{Model, SavedState, State, Step, Want, saved};
@@ -56,11 +54,12 @@ pub struct Session {
     state: State,
     ids: Vec<u32>,
     sampler: Sampler,
-    /// The ids so far, each once: what the repetition penalty reads.
-    distinct: Vec<u32>,
-    known: Vec<bool>,
+    /// What sampling reads of the ids.
+    occurrences: Occurrences,
     /// Spans of `ids` that were generated, in rising order.
     generated: Vec<[u32; 2]>,
+    /// What may come next, where that is not everything.
+    constraint: Option<Box<dyn Constraint>>,
     draws: u64,
     /// Logits after the last token fed, `[vocab_size]`; empty before the first, and while a prompt is fed.
     logits: Vec<f32>,
@@ -90,13 +89,15 @@ impl Session {
     /// # Errors
     /// [`Error::Option`] for a sampler option out of range.
     pub fn new(model: &Arc<Model>, options: SamplerOptions) -> Result<Session> {
+        options.check_ids(model.config().vocab_size)?;
+        options.check_ids(model.config().vocab_size)?;
         Ok(Session {
             state: model.new_state(),
             ids: Vec::new(),
             sampler: Sampler::new(options)?,
-            distinct: Vec::new(),
-            known: vec![false; model.config().vocab_size],
+            occurrences: Occurrences::new(),
             generated: Vec::new(),
+            constraint: None,
             draws: 0,
             logits: Vec::new(),
             score_prompt: None,
@@ -142,8 +143,28 @@ impl Session {
     /// # Errors
     /// [`Error::Option`] for one out of range; then nothing changes.
     pub fn set_sampler_options(&mut self, options: SamplerOptions) -> Result<()> {
+        options.check_ids(self.model.config().vocab_size)?;
         self.sampler = Sampler::new(options)?;
         Ok(())
+    }
+
+    /// Sets what may be generated from now on; `None` for everything. It is told of each token that is chosen; ids that are
+    /// pushed are its caller's business. It is not saved with the session.
+    pub fn set_constraint(&mut self, constraint: Option<Box<dyn Constraint>>) {
+        self.constraint = constraint;
+    }
+
+    /// Whether a constraint has come to its end, so that nothing may follow.
+    pub fn is_complete(&self) -> bool {
+        self.constraint.as_ref().is_some_and(|constraint| constraint.is_done())
+    }
+
+    /// The tokens that the constraint allows next; `None` without one.
+    fn allowed(&mut self) -> Result<Option<TokenMask>> {
+        let Some(constraint) = &mut self.constraint else { return Ok(None) };
+        let mut mask = TokenMask::none(self.model.config().vocab_size);
+        constraint.allowed(&mut mask)?;
+        Ok(Some(mask))
     }
 
     /// Appends ids: a prompt, or what a user says in between. They are fed when they are needed.
@@ -151,14 +172,12 @@ impl Session {
     /// # Errors
     /// [`Error::Token`] for one outside the vocabulary; then none is appended.
     pub fn push(&mut self, ids: &[u32]) -> Result<()> {
-        let vocab_size = self.known.len();
+        let vocab_size = self.model.config().vocab_size;
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
             return Err(Error::Token { id, vocab_size });
         }
         for &id in ids {
-            if !std::mem::replace(&mut self.known[id as usize], true) {
-                self.distinct.push(id);
-            }
+            self.occurrences.add_given(id);
         }
         self.ids.extend_from_slice(ids);
         Ok(())
@@ -322,9 +341,15 @@ impl Session {
             };
             return Err(Error::Option { name: "prompt", reason });
         }
+        let allowed = self.allowed()?;
+        let context = self.occurrences.context(&self.ids, allowed.as_ref());
+        let id = self.sampler.sample(&self.logits, &context)?;
+        if let Some(constraint) = &mut self.constraint {
+            constraint.take(id)?;
+        }
         let at = self.ids.len();
-        let id = self.sampler.sample(&self.logits, &self.distinct, at as u64)?;
-        self.push(&[id])?;
+        self.occurrences.add_generated(id);
+        self.ids.push(id);
         self.draws += 1;
         let at = at as u32;
         match self.generated.last_mut() {
@@ -345,17 +370,11 @@ impl Session {
     /// # Errors
     /// [`Error::PoisonedState`].
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let options = self.sampler.options();
-        let metadata = [
-            ("draws", self.draws.to_string()),
-            ("seed", options.seed.to_string()),
-            ("temperature", options.temperature.to_string()),
-            ("top_k", options.top_k.to_string()),
-            ("top_p", options.top_p.to_string()),
-            ("min_p", options.min_p.to_string()),
-            ("repeat_penalty", options.repeat_penalty.to_string()),
-        ];
-        let metadata = metadata.map(|(name, value)| (format!("{PREFIX}{name}"), value)).into();
+        let options = self.sampler.options().to_texts().into_iter();
+        let metadata = options
+            .chain([(DRAWS, self.draws.to_string())])
+            .map(|(name, value)| (format!("{PREFIX}{name}"), value))
+            .collect();
         let (ids, generated) = (self.ids.clone(), self.generated.clone());
         saved::to_bytes(&self.state, &saved::Extra { metadata, ids, generated })
     }
@@ -388,16 +407,20 @@ impl Session {
     fn read(model: &Arc<Model>, bytes: &[u8], path: &Path) -> Result<Session> {
         let (state, extra, saved) =
             saved::from_bytes(bytes, path, model.config(), model.file().hash())?;
-        let field = Fields { path, metadata: &extra.metadata };
-        let options = SamplerOptions {
-            temperature: field.get("temperature")?,
-            top_k: field.get("top_k")?,
-            top_p: field.get("top_p")?,
-            min_p: field.get("min_p")?,
-            repeat_penalty: field.get("repeat_penalty")?,
-            seed: field.get("seed")?,
-        };
-        let draws = field.get("draws")?;
+        let mut options = SamplerOptions::default();
+        let mut draws = None;
+        for (key, text) in &extra.metadata {
+            let Some(name) = key.strip_prefix(PREFIX) else { continue };
+            let invalid = |reason: &str| Error::invalid(path, format!("{key}: {reason}"));
+            if name == DRAWS {
+                draws = Some(text.parse().map_err(|_| invalid("not a number in range"))?);
+            } else if !options.set(name, text).map_err(|error| invalid(&error.to_string()))? {
+                return Err(invalid("no option of a session"));
+            }
+        }
+        let draws = draws.ok_or_else(|| {
+            Error::invalid(path, format!("a saved state, but not a session: no {PREFIX}{DRAWS}"))
+        })?;
         let SavedState { position, checked, .. } = saved;
         if position >= extra.ids.len() as u64 {
             let ids = extra.ids.len();
@@ -406,16 +429,20 @@ impl Session {
         }
         let mut session =
             Session::new(model, options).map_err(|e| Error::invalid(path, e.to_string()))?;
-        session.push(&extra.ids)?;
+        // Version 1 did not say which were generated: there, all count as given.
+        let mut at = 0;
+        for &[from, to] in &extra.generated {
+            let (from, to) = (from as usize, to as usize);
+            session.push(&extra.ids[at..from])?;
+            extra.ids[from..to].iter().for_each(|&id| session.occurrences.add_generated(id));
+            session.ids.extend_from_slice(&extra.ids[from..to]);
+            at = to;
+        }
+        session.push(&extra.ids[at..])?;
         session.state = state;
         session.draws = draws;
         session.unchecked = !checked;
         session.generated = extra.generated;
-        if session.generated.is_empty() && draws > 0 {
-            // Version 1 did not say which: those behind all that went in, if a text came from one prompt.
-            let from = extra.ids.len().saturating_sub(usize::try_from(draws).unwrap_or(usize::MAX));
-            session.generated.push([from as u32, extra.ids.len() as u32]);
-        }
         Ok(session)
     }
 
@@ -441,26 +468,8 @@ impl Session {
 /// What keys of a session's metadata begin with.
 const PREFIX: &str = "mmfree.session.";
 
-/// The metadata of a saved session.
-struct Fields<'a> {
-    path: &'a Path,
-    metadata: &'a BTreeMap<String, String>,
-}
-
-impl Fields<'_> {
-    fn get<T: FromStr>(&self, name: &str) -> Result<T> {
-        let key = format!("{PREFIX}{name}");
-        match self.metadata.get(&key) {
-            None => Err(Error::invalid(
-                self.path,
-                format!("a saved state, but not a session: no {key}"),
-            )),
-            Some(text) => text
-                .parse()
-                .map_err(|_| Error::invalid(self.path, format!("{key}: not a number in range"))),
-        }
-    }
-}
+/// The one that is no option: how many tokens were generated.
+const DRAWS: &str = "draws";
 
 /// Iterator over the tokens that a session generates; see [`Session::generate`].
 #[derive(Debug)]
@@ -493,7 +502,10 @@ impl Iterator for Generate<'_> {
         let token = self.session.next_token();
         match &token {
             Ok(id) if self.limits.eos.contains(id) => self.stop = Some(StopReason::Eos),
-            Ok(_) => self.count += 1,
+            Ok(_) => {
+                self.count += 1;
+                self.stop = self.session.is_complete().then_some(StopReason::Complete);
+            }
             Err(_) => self.failed = true,
         }
         Some(token)

@@ -43,7 +43,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
         Some(path) => load(&opened, path, args.quiet)?,
         None => Session::new(&opened.model, seeded(defaults.defaults()))?,
     };
-    let options = sampling(&args.sampling, &defaults, *session.sampler_options());
+    let options = sampling(&args.sampling, &defaults, session.sampler_options().clone());
     session.set_sampler_options(options)?;
 
     let given = session.ids().len();
@@ -176,6 +176,7 @@ fn sampling(
         min_p: args.min_p.unwrap_or(session.min_p),
         repeat_penalty: args.repeat_penalty.unwrap_or(session.repeat_penalty),
         seed: args.seed.unwrap_or(session.seed),
+        ..session
     }
 }
 

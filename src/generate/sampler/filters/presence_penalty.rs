@@ -1,0 +1,36 @@
+//! Presence penalty: tokens that were generated become less likely, however often they were.
+//! OpenAI's and vLLM's, over generated tokens alone.
+
+use super::Filter;
+use crate::error::Result;
+use crate::generate::sampler::context::Context;
+use crate::generate::sampler::options::{NUMBER, SamplerOptions, Setting, in_range, setting};
+use crate::generate::sampler::row::Row;
+
+pub struct PresencePenalty;
+
+impl Filter for PresencePenalty {
+    fn name(&self) -> &'static str {
+        "presence penalty"
+    }
+
+    fn settings(&self) -> &'static [Setting] {
+        &[setting!(presence_penalty: NUMBER)]
+    }
+
+    fn check(&self, options: &SamplerOptions) -> Result<()> {
+        let penalty = options.presence_penalty;
+        in_range(self.name(), penalty, (-2.0..=2.0).contains(&penalty), "-2 to 2")
+    }
+
+    fn is_on(&self, options: &SamplerOptions, _: &Context<'_>) -> bool {
+        options.presence_penalty != 0.0
+    }
+
+    fn apply(&self, options: &SamplerOptions, context: &Context<'_>, row: &mut Row<'_>) {
+        let penalty = options.presence_penalty;
+        for &(id, _) in context.generated {
+            row.change(id, |logit| logit - penalty);
+        }
+    }
+}
