@@ -16,7 +16,7 @@ impl ModelFile {
     /// # Errors
     /// None in practice: the file is under test.
     pub fn demo() -> Result<ModelFile> {
-        ModelFile::from_static("the demo model", &DEMO.0)
+        ModelFile::from_owner("the demo model", &DEMO.0)
     }
 }
 

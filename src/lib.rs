@@ -32,6 +32,7 @@
 
 #![deny(unsafe_code, missing_docs)]
 
+mod aligned;
 #[cfg(feature = "cuda")]
 #[allow(unsafe_code)] // Calls of the driver, launches.
 pub mod cuda;
@@ -51,6 +52,7 @@ pub mod storage;
 #[allow(unsafe_code)] // Task claiming.
 pub mod threads;
 
+pub use aligned::AlignedBytes;
 pub use device::Device;
 pub use error::{Error, Result};
 pub use format::{Config, ModelFile};

@@ -2,10 +2,12 @@
 //! in a valid model.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mmfree::format::{Config, keys};
 use mmfree::packing::Packing;
-use mmfree::{Error, Model, ModelFile, Options, Step, Want};
+use mmfree::{AlignedBytes, Error, Model, ModelFile, Options, Step, Want};
 use serde_json::{Value, json};
 
 use crate::synthetic;
@@ -92,6 +94,53 @@ const MATRIX: &str = "model.layers.0.attn.i_proj.weight";
 #[test]
 fn the_untouched_file_opens() {
     open(&parts().bytes()).unwrap();
+}
+
+#[test]
+fn bytes_in_memory_are_taken_without_a_copy_where_they_are_aligned() {
+    let bytes = parts().bytes();
+    // So many bytes behind an address that is a multiple of 64.
+    let placed = |off: usize| -> &'static [u8] {
+        let room = vec![0; bytes.len() + 128].leak();
+        let start = room.as_ptr().align_offset(64) + off;
+        room[start..start + bytes.len()].copy_from_slice(&bytes);
+        &room[start..start + bytes.len()]
+    };
+    let aligned = placed(0);
+    let file = ModelFile::from_owner("in memory", aligned).unwrap();
+    assert_eq!(file.bytes().as_ptr(), aligned.as_ptr());
+    let owned = AlignedBytes::from(&bytes[..]);
+    let address = owned.as_ptr();
+    let file = ModelFile::from_owner("in memory", owned).unwrap();
+    assert_eq!((file.bytes(), file.bytes().as_ptr()), (&bytes[..], address));
+    for off in [1, 4, 32] {
+        let error = ModelFile::from_owner("in memory", placed(off)).unwrap_err().to_string();
+        assert_eq!(error, "in memory: in memory, it must start at a multiple of 64");
+    }
+}
+
+/// Against what the documentation asks for; every length is checked again where it is used.
+#[test]
+fn an_owner_whose_bytes_get_fewer_is_a_panic_and_no_access_out_of_bounds() {
+    let bytes = parts().bytes();
+    let left = Arc::new(AtomicUsize::new(usize::MAX));
+    struct Shared(Arc<AtomicUsize>, AlignedBytes);
+    impl AsRef<[u8]> for Shared {
+        fn as_ref(&self) -> &[u8] {
+            &self.1[..self.1.len().min(self.0.load(Ordering::Relaxed))]
+        }
+    }
+    let owner = Shared(Arc::clone(&left), AlignedBytes::from(&bytes[..]));
+    let file = ModelFile::from_owner("in memory", owner).unwrap();
+    let model = Model::new(file, &Options { threads: Some(1), ..Options::default() }).unwrap();
+    left.store(bytes.len() / 2, Ordering::Relaxed);
+    let run = std::panic::AssertUnwindSafe(|| {
+        let (mut state, mut logits) = (model.new_state(), Vec::new());
+        let (state, logits) = (&mut state, &mut logits);
+        let step = Step { state, tokens: &[1], want: Want::Last, logits, states: None };
+        model.forward(&mut [step])
+    });
+    assert!(std::panic::catch_unwind(run).is_err());
 }
 
 #[test]

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use super::header::{HeaderError, read_header};
 use super::residency::Streaming;
 use super::{ALIGNMENT, ARCHITECTURE, Config, Role, TOKENIZER, TensorSpec, VERSION, keys};
+use crate::aligned::AlignedBytes;
 use crate::error::{Error, Result};
 use crate::packing::{PackedMatrix, Packing};
 use crate::storage::{Advice, Mapping};
@@ -82,9 +83,7 @@ struct TernaryEntry {
 
 pub(super) enum Bytes {
     Mapped(Mapping),
-    Static(&'static [u8]),
-    /// A copy at an aligned address: the padding in front of it, and the buffer.
-    Owned(usize, Vec<u8>),
+    InMemory(Box<dyn AsRef<[u8]> + Send + Sync>),
 }
 
 impl std::ops::Deref for Bytes {
@@ -93,13 +92,12 @@ impl std::ops::Deref for Bytes {
     fn deref(&self) -> &[u8] {
         match self {
             Bytes::Mapped(map) => map,
-            Bytes::Static(bytes) => bytes,
-            Bytes::Owned(skip, bytes) => &bytes[*skip..],
+            Bytes::InMemory(owner) => (**owner).as_ref(),
         }
     }
 }
 
-/// An open model file: its bytes, mapped, and its checked header.
+/// An open model file: its bytes, mapped or in memory, and its checked header.
 pub struct ModelFile {
     path: PathBuf,
     pub(super) bytes: Bytes,
@@ -132,24 +130,24 @@ impl ModelFile {
         Self::check(path.to_owned(), Bytes::Mapped(map))
     }
 
-    /// A model file compiled into the program. `name` stands for the path in messages.
-    ///
-    /// # Errors
-    /// As [`ModelFile::open`]; also where `bytes` do not start at a multiple of 64.
-    pub fn from_static(name: &str, bytes: &'static [u8]) -> Result<ModelFile> {
-        Self::check(name.into(), Bytes::Static(bytes))
-    }
-
-    /// A model file in memory, copied to an aligned place. `name` stands for the path in messages.
+    /// A model file in memory, copied. `name` stands for the path in messages.
     ///
     /// # Errors
     /// As [`ModelFile::open`].
     pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<ModelFile> {
-        let mut buffer: Vec<u8> = Vec::with_capacity(bytes.len() + ALIGNMENT);
-        let skip = buffer.as_ptr().align_offset(ALIGNMENT);
-        buffer.resize(skip, 0);
-        buffer.extend_from_slice(bytes);
-        Self::check(name.into(), Bytes::Owned(skip, buffer))
+        Self::from_owner(name, AlignedBytes::from(bytes))
+    }
+
+    /// A model file in memory, without a copy: in [`AlignedBytes`], in the program itself, or in whatever else holds bytes that
+    /// start at a multiple of 64 and stay as they are. `name` stands for the path in messages.
+    ///
+    /// # Errors
+    /// As [`ModelFile::open`]; also where the bytes do not start at a multiple of 64.
+    pub fn from_owner(
+        name: &str,
+        owner: impl AsRef<[u8]> + Send + Sync + 'static,
+    ) -> Result<ModelFile> {
+        Self::check(name.into(), Bytes::InMemory(Box::new(owner)))
     }
 
     fn check(path: PathBuf, bytes: Bytes) -> Result<ModelFile> {

@@ -4,34 +4,12 @@ use std::cell::RefCell;
 
 use super::one_row;
 use super::weights::Linear;
+use crate::aligned::AlignedBytes;
 use crate::format::ModelFile;
 use crate::kernels::{ASIDE, FloatOps, Input, Job, Kernel, stride, strips_per_task};
 use crate::ops::{self, NonFinite, RowScale};
 use crate::packing::STRIP;
 use crate::threads::{Matrix, Pool};
-
-/// A cache line; a `Vec` of them is a buffer that kernels may load from without crossing one.
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
-/// A growing byte buffer that starts at a multiple of 64.
-#[derive(Default)]
-pub(super) struct AlignedBytes(Vec<Line>);
-
-impl AlignedBytes {
-    /// `len` bytes, a multiple of 64, of whatever was there before.
-    pub fn get(&mut self, len: usize) -> &mut [u8] {
-        // Never shorter: growing again would mean clearing again.
-        let lines = len.div_ceil(64).max(self.0.len());
-        self.0.resize(lines, Line([0; 64]));
-        &mut bytemuck::cast_slice_mut(&mut self.0)[..len]
-    }
-
-    fn bytes(&self, len: usize) -> &[u8] {
-        &bytemuck::cast_slice(&self.0)[..len]
-    }
-}
 
 /// The fewest pieces of a row's prepared input that are worth a thread's while: with five activations in
 /// a piece, a microsecond or so.
@@ -87,7 +65,7 @@ impl Quantised {
         (self.batch, self.cols) = (batch, cols);
         self.sums.resize(batch, 0);
         self.steps.resize(batch, 0.0);
-        let q: &mut [i8] = bytemuck::cast_slice_mut(self.q.get(batch * stride(cols)));
+        let q: &mut [i8] = bytemuck::cast_slice_mut(self.q.resize(batch * stride(cols)));
         q.chunks_exact_mut(stride(cols))
             .zip(&mut self.sums)
             .zip(&mut self.steps)
@@ -102,8 +80,8 @@ impl Quantised {
         shares: usize,
     ) -> impl Iterator<Item = (&[i8], &mut [u8])> {
         let (len, stride) = (kernel.prepared_len(self.cols), stride(self.cols));
-        let q: &[i8] = bytemuck::cast_slice(self.q.bytes(self.batch * stride));
-        let prepared = self.prepared.get(self.batch * len);
+        let q: &[i8] = bytemuck::cast_slice(&self.q[..self.batch * stride]);
+        let prepared = self.prepared.resize(self.batch * len);
         let (columns, bytes) = kernel.prepared_piece(self.cols);
         let pieces = (len / bytes.max(1)).div_ceil(shares).max(1).next_multiple_of(MIN_PIECES);
         q.chunks_exact(stride).zip(prepared.chunks_exact_mut(len.max(1))).flat_map(
@@ -119,9 +97,9 @@ impl Quantised {
         Input {
             batch: self.batch,
             cols: self.cols,
-            q: bytemuck::cast_slice(self.q.bytes(self.batch * stride(self.cols))),
+            q: bytemuck::cast_slice(&self.q[..self.batch * stride(self.cols)]),
             sums: &self.sums,
-            prepared: self.prepared.bytes(prepared_len),
+            prepared: &self.prepared[..prepared_len],
         }
     }
 }

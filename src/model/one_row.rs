@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::linear::{AlignedBytes, Factor, Next, SCRATCH, Scratch, grown};
+use super::linear::{Factor, Next, SCRATCH, Scratch, grown};
 use super::weights::Linear;
+use crate::aligned::AlignedBytes;
 use crate::format::ModelFile;
 use crate::kernels::share::{Load, Piece, Shares};
 use crate::kernels::{ASIDE, FloatOps, Input, Job};
@@ -47,7 +48,7 @@ pub(super) fn apply<const N: usize>(
     let stretches = || pieces.iter().flatten().filter(|piece| piece.stretch.is_some());
     let len: usize = stretches().map(rows).sum();
     STRETCHES.with_borrow_mut(|room| {
-        let sums: &mut [i32] = bytemuck::cast_slice_mut(room.get(len * size_of::<i32>()));
+        let sums: &mut [i32] = bytemuck::cast_slice_mut(room.resize(len * size_of::<i32>()));
         let mut tasks = tasks(&pieces, sums, outs.each_mut().map(|out| &mut **out));
         pool.run_each(&mut tasks, &|thread, tasks| {
             let mut starts = tasks.iter().map(|task| {
@@ -155,7 +156,7 @@ fn run<'a>(
     SCRATCH.with_borrow_mut(|Scratch { sums, prepared }| {
         let mut input = Input { ..input };
         if kernel.prepares_fast() {
-            let prepared = prepared.get(kernel.prepared_len(input.cols));
+            let prepared = prepared.resize(kernel.prepared_len(input.cols));
             kernel.prepare(input.cols, input.q, prepared);
             input.prepared = prepared;
         }
