@@ -33,6 +33,11 @@ pub struct AlignedBytes {
 }
 
 impl AlignedBytes {
+    /// None.
+    pub const fn new() -> AlignedBytes {
+        AlignedBytes { lines: Vec::new(), len: 0 }
+    }
+
     /// So many zeros. Their memory is taken from the system when they are first written.
     pub fn zeroed(len: usize) -> AlignedBytes {
         AlignedBytes { lines: bytemuck::zeroed_vec(len.div_ceil(ALIGNMENT)), len }

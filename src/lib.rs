@@ -47,6 +47,7 @@ pub mod kernels;
 mod model;
 pub mod ops;
 pub mod packing;
+#[cfg(feature = "mmap")]
 #[allow(unsafe_code)] // The mapping and its signal handler.
 pub mod storage;
 #[allow(unsafe_code)] // Task claiming.
@@ -56,10 +57,12 @@ pub use aligned::AlignedBytes;
 pub use device::Device;
 pub use error::{Error, Result};
 pub use format::{Config, ModelFile};
+#[cfg(feature = "tokenizer")]
+pub use generate::Tokenizer;
 pub use generate::{
     Batch, CacheCounts, CacheHit, Constraint, Context, DecodeStream, Event, Generate,
     GenerationConfig, GenerationFault, Limits, LogProbs, Occurrences, PrefixCache, Sampler,
     SamplerOptions, Scored, SequenceId, Session, StopReason, StopStrings, TextStream, TokenLogProb,
-    TokenMask, Tokenizer,
+    TokenMask,
 };
 pub use model::{MAX_THREADS, Model, Options, SavedState, State, Step, Want};

@@ -7,6 +7,7 @@
 mod config;
 mod header;
 mod reader;
+#[cfg(feature = "mmap")]
 mod residency;
 mod writer;
 

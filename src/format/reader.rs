@@ -13,11 +13,13 @@ use safetensors::Dtype;
 use serde::Deserialize;
 
 use super::header::{HeaderError, read_header};
+#[cfg(feature = "mmap")]
 use super::residency::Streaming;
 use super::{ALIGNMENT, ARCHITECTURE, Config, Role, TOKENIZER, TensorSpec, VERSION, keys};
 use crate::aligned::AlignedBytes;
 use crate::error::{Error, Result};
 use crate::packing::{PackedMatrix, Packing};
+#[cfg(feature = "mmap")]
 use crate::storage::{Advice, Mapping};
 
 /// Bytes of a tensor, counted from the start of the file.
@@ -82,6 +84,7 @@ struct TernaryEntry {
 }
 
 pub(super) enum Bytes {
+    #[cfg(feature = "mmap")]
     Mapped(Mapping),
     InMemory(Box<dyn AsRef<[u8]> + Send + Sync>),
 }
@@ -91,6 +94,7 @@ impl std::ops::Deref for Bytes {
 
     fn deref(&self) -> &[u8] {
         match self {
+            #[cfg(feature = "mmap")]
             Bytes::Mapped(map) => map,
             Bytes::InMemory(owner) => (**owner).as_ref(),
         }
@@ -108,6 +112,7 @@ pub struct ModelFile {
     floats: HashMap<String, Span>,
     embedding: Embedding,
     tokenizer: Option<Span>,
+    #[cfg(feature = "mmap")]
     pub(super) streaming: Streaming,
 }
 
@@ -118,11 +123,12 @@ impl fmt::Debug for ModelFile {
 }
 
 impl ModelFile {
-    /// Maps the model file at `path` and checks its header.
+    /// Maps the model file at `path` and checks its header. Needs the feature `mmap`.
     ///
     /// # Errors
     /// [`Error::Io`] where it cannot be read, [`Error::Invalid`] where it is no sound model file,
     /// [`Error::Version`] where it is of another format version.
+    #[cfg(feature = "mmap")]
     pub fn open(path: impl AsRef<Path>) -> Result<ModelFile> {
         let path = path.as_ref();
         let map = Mapping::open(path)?;
@@ -234,7 +240,6 @@ impl ModelFile {
         }
         let embedding = embedding.ok_or_else(|| invalid("no embedding".into()))?;
         let metadata = metadata.clone();
-        let streaming = Streaming::default();
         Ok(ModelFile {
             path,
             bytes,
@@ -245,7 +250,8 @@ impl ModelFile {
             floats,
             embedding,
             tokenizer,
-            streaming,
+            #[cfg(feature = "mmap")]
+            streaming: Streaming::default(),
         })
     }
 
@@ -300,6 +306,13 @@ impl ModelFile {
     /// Where the bytes of the packed matrix of that name lie.
     pub fn matrix_span(&self, name: &str) -> Option<Span> {
         self.ternary.get(name).map(|t| t.data.clone())
+    }
+
+    /// The part of the file that every token reads, but for the norms: from the first packed matrix to the last.
+    pub fn packed_span(&self) -> Range<usize> {
+        let spans = || self.matrices().filter_map(|name| self.matrix_span(name));
+        let start = spans().map(|span| span.start).min().unwrap_or(0);
+        start..spans().map(|span| span.end).max().unwrap_or(0)
     }
 
     /// The float32 tensor of that name.

@@ -22,13 +22,6 @@ pub(super) struct Streaming {
 }
 
 impl ModelFile {
-    /// The part of the file that every token reads, but for the norms: from the first packed matrix to the last.
-    pub fn packed_span(&self) -> Range<usize> {
-        let spans = || self.matrices().filter_map(|name| self.matrix_span(name));
-        let start = spans().map(|span| span.start).min().unwrap_or(0);
-        start..spans().map(|span| span.end).max().unwrap_or(0)
-    }
-
     /// Tells the kernel how the packed matrices will be read: without it [in large pages](Advice::HugePages), as the
     /// rest of the file. Nothing but speed depends on it. A file in memory has no use for it.
     pub fn advise(&self, advice: Advice) {

@@ -11,6 +11,7 @@ use super::sampler::{Constraint, Occurrences, Sampler, SamplerOptions, TokenMask
 use super::scored::Scored;
 use crate::error::{Error, Result};
 use crate::model::{Model, SavedState, State, Step, Want, saved};
+#[cfg(feature = "mmap")]
 use crate::storage::{Mapping, write_private};
 
 /// Tokens of a prompt that are fed at a time: so long does it take until a wish to stop is heard.
@@ -383,6 +384,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Io`] where it cannot be written, [`Error::PoisonedState`].
+    #[cfg(feature = "mmap")]
     pub fn save(&self, path: &Path) -> Result<()> {
         write_private(path, &self.to_bytes()?)
     }
@@ -392,6 +394,7 @@ impl Session {
     /// # Errors
     /// [`Error::StateMismatch`] where it belongs to another model, [`Error::Invalid`] where it is
     /// none, or damaged.
+    #[cfg(feature = "mmap")]
     pub fn load(model: &Arc<Model>, path: &Path) -> Result<Session> {
         Session::read(model, &Mapping::open(path)?, path)
     }

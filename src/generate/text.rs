@@ -1,8 +1,8 @@
 //! Tokens to text, until something ends it.
 
+use super::DecodeStream;
 use super::limits::{Limits, StopReason};
 use super::stop::StopStrings;
-use super::tokenizer::DecodeStream;
 use crate::error::Result;
 
 /// The text of one answer as its tokens come: decoding, stop strings, limits and the tokens that end it, and why it ended.

@@ -12,6 +12,8 @@
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 mod float;
+// It needs a clock.
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 pub mod measure;
 mod prefetch;
 pub(crate) mod sampling;

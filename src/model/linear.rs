@@ -130,9 +130,12 @@ pub(super) fn apply<const N: usize>(
     outs: [&mut [f32]; N],
     next: Next<'_>,
 ) {
-    let spans = || products.iter().map(|p| p.linear.span());
-    let first = spans().map(|span| span.start).min().unwrap_or(0);
-    file.use_matrices(first..spans().map(|span| span.end).max().unwrap_or(0));
+    #[cfg(feature = "mmap")]
+    {
+        let spans = || products.iter().map(|p| p.linear.span());
+        let first = spans().map(|span| span.start).min().unwrap_or(0);
+        file.use_matrices(first..spans().map(|span| span.end).max().unwrap_or(0));
+    }
     let batch = products[0].x.batch;
     // A single row's tables are made by each thread for itself where that takes less time than fetching them from the
     // cache of another core.

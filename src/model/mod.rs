@@ -8,6 +8,7 @@ pub(crate) mod saved;
 mod state;
 pub(crate) mod weights;
 
+#[cfg(feature = "mmap")]
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,7 @@ use crate::format::{Config, ModelFile};
 use crate::kernels::{self, Family, FloatOps, Isa, Kernel};
 use crate::ops;
 use crate::packing::Packing;
+#[cfg(feature = "mmap")]
 use crate::storage::Mapping;
 use crate::threads::{Pool, default_threads};
 
@@ -117,6 +119,7 @@ impl Model {
             let reason = format!("instruction set {} has no {family} kernels", isa.name());
             return Err(Error::Option { name: "kernel", reason });
         }
+        #[cfg(feature = "mmap")]
         if options.device == Device::Cpu {
             file.advise_rows();
         }
@@ -211,6 +214,7 @@ impl Model {
     /// Bytes per second at which the model's threads read its packed matrices once, by each of several plain loops: the best
     /// of them is the bound of decoding. On a GPU those that a copy within its memory moves, read and written; 0 where it
     /// cannot be measured.
+    #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
     pub fn read_rates(&self) -> Vec<f64> {
         #[cfg(feature = "cuda")]
         if let Some(gpu) = &self.gpu {
@@ -222,6 +226,7 @@ impl Model {
 
     /// Products of int8 that the model's threads add up in a second by the dot products of its instruction set, at best:
     /// the bound of prompts and batches.
+    #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
     pub fn dot_peak(&self) -> f64 {
         kernels::measure::dot_peak(self.isa, &self.pool)
     }
@@ -231,6 +236,7 @@ impl Model {
     ///
     /// # Panics
     /// If `range` is not inside the file.
+    #[cfg(feature = "mmap")]
     pub fn populate(
         &self,
         range: Range<usize>,
@@ -261,6 +267,7 @@ impl Model {
     /// # Errors
     /// [`Error::Io`] and [`Error::Invalid`] where the file cannot be read, [`Error::StateMismatch`] where it is
     /// another model's.
+    #[cfg(feature = "mmap")]
     pub fn load_state(&self, path: &Path) -> Result<State> {
         let bytes = Mapping::open(path)?;
         Ok(saved::from_bytes(&bytes, path, self.config(), self.file.hash())?.0)

@@ -1,11 +1,13 @@
 //! The state of a sequence: all that a model remembers of it.
 
+#[cfg(feature = "mmap")]
 use std::path::Path;
 
 use super::memory::Memory;
 use super::saved;
 use crate::error::Result;
 use crate::format::{Config, ShortConv};
+#[cfg(feature = "mmap")]
 use crate::storage::write_private;
 
 /// The memory of one sequence: for each layer the recurrence, `state_size` floats, and the windows of the short
@@ -125,6 +127,7 @@ impl State {
     ///
     /// # Errors
     /// [`Error::Io`] where it cannot be written, [`Error::PoisonedState`].
+    #[cfg(feature = "mmap")]
     pub fn save(&self, path: &Path) -> Result<()> {
         write_private(path, &self.to_bytes()?)
     }

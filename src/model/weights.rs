@@ -35,6 +35,7 @@ impl Linear {
     }
 
     /// Where the packed trits lie in the file.
+    #[cfg(feature = "mmap")]
     pub fn span(&self) -> &Span {
         &self.data
     }
