@@ -84,12 +84,22 @@ impl Object {
 
     /// The value of `key`; `None` where it is absent or null.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.0.0.get(key).filter(|value| !value.is_null())
+        self.value(key).filter(|value| !value.is_null())
+    }
+
+    /// The value of `key`, be it null; `None` where it is absent.
+    pub fn value(&self, key: &str) -> Option<&Value> {
+        self.0.0.get(key)
     }
 
     /// Whether `key` stands there, be it as null.
     pub fn has(&self, key: &str) -> bool {
-        self.0.0.contains_key(key)
+        self.value(key).is_some()
+    }
+
+    /// All keys, sorted.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.0.keys().map(String::as_str)
     }
 
     /// A whole number, or `default` where it is absent or null.
@@ -144,7 +154,8 @@ impl Object {
     }
 }
 
-fn wrong(key: &str, value: &Value, right: &str) -> String {
+/// A message about a value: what it is, and what it must be.
+pub fn wrong(key: &str, value: &Value, right: &str) -> String {
     format!("{key} is {}, must be {right}", clip(&value.to_string()))
 }
 

@@ -78,9 +78,9 @@ impl Checkpoint {
             return Err(Error::invalid(folder, "is no checkpoint: it has no config.json").into());
         }
         // The config first: it says most about what kind of folder this is.
-        let mut config = parse_config(folder, &files)?;
-        let mut notes = Vec::new();
-        let tokenizer = open_tokenizer(&folder.join(TOKENIZER), &config, &mut notes)?;
+        let (mut config, mut notes) = parse_config(folder, &files)?;
+        let mut tokenizer_notes = Vec::new();
+        let tokenizer = open_tokenizer(&folder.join(TOKENIZER), &config, &mut tokenizer_notes)?;
         let weights = files::open(folder)?;
         let unpacked = match weights.first_file() {
             Some((path, bytes)) => Unpacked::read(bytes).map_err(|e| Error::invalid(path, e))?,
@@ -88,8 +88,9 @@ impl Checkpoint {
         };
         if let Some(unpacked) = &unpacked {
             files.insert(CONFIG.to_owned(), unpacked.config.clone());
-            config = parse_config(folder, &files)?;
+            (config, notes) = parse_config(folder, &files)?;
         }
+        notes.extend(tokenizer_notes);
         let folder = folder.to_owned();
         let mut checkpoint =
             Checkpoint { folder, config, files, tokenizer, weights, unpacked, notes };
@@ -98,7 +99,8 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// What a user should know: tensors that were left out, a tokenizer that does not fit.
+    /// What a user should know: keys of the configuration that nobody knows, tensors that were left
+    /// out, a tokenizer that does not fit.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
@@ -126,8 +128,11 @@ impl Checkpoint {
     }
 }
 
-/// The configuration in `config.json`, with what the generation config adds.
-fn parse_config(folder: &Path, files: &BTreeMap<String, String>) -> mmfree::Result<Config> {
+/// The configuration in `config.json`, with what the generation config adds; notes on its keys.
+fn parse_config(
+    folder: &Path,
+    files: &BTreeMap<String, String>,
+) -> mmfree::Result<(Config, Vec<String>)> {
     let parse = |name: &str| match files.get(name) {
         Some(text) => {
             Object::parse(text).map(Some).map_err(|e| Error::invalid(&folder.join(name), e))
@@ -138,11 +143,12 @@ fn parse_config(folder: &Path, files: &BTreeMap<String, String>) -> mmfree::Resu
     let generation = parse(GENERATION)?.unwrap_or_default();
     let tokens = config::check_tokens(&generation, &raw);
     // What is wrong with config.json comes first: it may be another kind of model.
-    let config = config::parse(&raw, tokens.is_ok().then_some(&generation))
-        .map_err(|e| Error::invalid(&folder.join(CONFIG), e))?;
+    let invalid = |reason| Error::invalid(&folder.join(CONFIG), reason);
+    let config = config::parse(&raw, tokens.is_ok().then_some(&generation)).map_err(invalid)?;
+    let notes = config::check_keys(&raw, &config).map_err(invalid)?;
     check_generation(tokens, files.get(GENERATION))
         .map_err(|e| Error::invalid(&folder.join(GENERATION), e))?;
-    Ok(config)
+    Ok((config, notes))
 }
 
 /// Finds values that the runtime cannot use, now and not when someone runs the model.

@@ -4,6 +4,7 @@ mod bad_checkpoints;
 mod bad_outputs;
 mod cli;
 mod common;
+mod configs;
 mod conversion;
 mod format_doc;
 #[cfg(feature = "hub")]

@@ -1,5 +1,8 @@
 //! `config.json` of a checkpoint, read as the original code reads it.
 
+mod keys;
+
+pub use keys::check as check_keys;
 use mmfree::Config;
 use mmfree::format::{ARCHITECTURE, ShortConv};
 
@@ -17,7 +20,7 @@ const VOCAB_SIZE: usize = 32000;
 ///
 /// Where `generation_config.json` names the tokens that begin and end a sequence, they are taken
 /// from there, as generation by the original code does. A null counts as absent, for a switch as
-/// false. Unknown keys are ignored.
+/// false. Keys that the original does not read are for [`check_keys`].
 ///
 /// # Errors
 /// The key, what it is, and what it must be: another architecture, a variant that the original
