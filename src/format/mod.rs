@@ -6,6 +6,7 @@
 
 mod config;
 mod header;
+mod json;
 mod reader;
 #[cfg(feature = "mmap")]
 mod residency;
@@ -13,6 +14,7 @@ mod writer;
 
 pub use config::{Config, Role, ShortConv, TensorSpec};
 pub use header::{HeaderError, read_header};
+pub use json::{replace_numbers, shown, standard_json};
 pub use reader::{Embedding, FloatType, ModelFile, Span};
 pub use writer::{Entry, Header};
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::sampler::SamplerOptions;
 use crate::error::{Error, Result};
-use crate::format::ModelFile;
+use crate::format::{ModelFile, shown, standard_json};
 
 const NAME: &str = "generation_config.json";
 
@@ -69,7 +69,7 @@ impl GenerationConfig {
     pub fn parse(text: &str, eos: Vec<u32>) -> (GenerationConfig, Vec<GenerationFault>) {
         let off = SamplerOptions { temperature: 1.0, ..Default::default() };
         let mut config = GenerationConfig { do_sample: false, sampler: off, eos };
-        let json = serde_json::from_str(text).map_err(|e| e.to_string());
+        let json = serde_json::from_str(&standard_json(text)).map_err(|e| e.to_string());
         let object = match json {
             Ok(Value::Object(object)) => object,
             Ok(_) => {
@@ -112,15 +112,18 @@ type Kind<T> = (&'static str, fn(&Value) -> Option<T>);
 
 const FLOAT: Kind<f32> = ("a number", |value| Some(value.as_f64()? as f32));
 
-/// Python's libraries write whole numbers as 50.0 at times.
 const WHOLE: Kind<usize> = ("a whole number, 0 or more", |value| {
-    let whole = |value: f64| (value >= 0.0 && value.fract() == 0.0).then_some(value as u64);
-    let number = value.as_u64().or_else(|| whole(value.as_f64()?))?;
-    Some(usize::try_from(number).unwrap_or(usize::MAX))
+    Some(usize::try_from(whole(value)?).unwrap_or(usize::MAX))
 });
 
+/// Python's libraries write whole numbers as 50.0 at times.
+fn whole(value: &Value) -> Option<u64> {
+    let whole = |value: f64| (value >= 0.0 && value.fract() == 0.0).then_some(value as u64);
+    value.as_u64().or_else(|| whole(value.as_f64()?))
+}
+
 fn token_ids(value: &Value) -> Option<Vec<u32>> {
-    let id = |value: &Value| u32::try_from(value.as_u64()?).ok();
+    let id = |value: &Value| u32::try_from(whole(value)?).ok();
     match value {
         Value::Array(ids) => ids.iter().map(id).collect(),
         one => Some(vec![id(one)?]),
@@ -144,7 +147,7 @@ impl Reader {
         let value = self.object.get(key).filter(|value| !value.is_null())?;
         let found = get(value);
         if found.is_none() {
-            let shown: String = value.to_string().chars().take(100).collect();
+            let shown: String = shown(value).chars().take(100).collect();
             let reason = format!("is {shown}, must be {right}");
             self.faults.push(GenerationFault { key: Some(key), reason });
         }
@@ -209,8 +212,17 @@ mod tests {
 
     #[test]
     fn whole_numbers_may_be_written_as_floats_and_null_is_absent() {
-        let config = read(r#"{"top_k": 50.0, "temperature": 1, "top_p": null}"#, vec![]);
+        let text = r#"{"top_k": 50.0, "temperature": 1, "top_p": null, "eos_token_id": [2.0]}"#;
+        let config = read(text, vec![]);
         assert_eq!((config.sampler.top_k, config.sampler.top_p), (50, 1.0));
+        assert_eq!(config.eos, [2]);
+    }
+
+    /// As Python's `json` writes and reads them.
+    #[test]
+    fn numbers_that_json_has_not_may_stand_in_keys_that_nobody_uses() {
+        let config = read(r#"{"a": NaN, "b": [Infinity, {"c": -Infinity}], "top_k": 5}"#, vec![]);
+        assert_eq!(config.sampler.top_k, 5);
     }
 
     #[test]
@@ -227,6 +239,8 @@ mod tests {
             (r#"{"top_p": 0}"#, "top_p is 0"),
             (r#"{"min_p": 2}"#, "min_p is 2, must be 0 to 1"),
             (r#"{"repetition_penalty": 0}"#, "repetition_penalty is 0, must be above 0"),
+            (r#"{"min_p": NaN}"#, "min_p is NaN, must be a number"),
+            (r#"{"temperature": -Infinity}"#, "temperature is -Infinity, must be a number"),
             (r#"{"eos_token_id": -1}"#, "eos_token_id is -1, must be a token id"),
             (r#"{"eos_token_id": [2, "x"]}"#, "eos_token_id is [2,\"x\"]"),
             ("[]", "is not a JSON object"),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokenizers::ModelWrapper;
 
 use crate::error::{Error, Result};
-use crate::format::ModelFile;
+use crate::format::{ModelFile, standard_json};
 
 /// What stands for bytes that are no UTF-8, so far or for good.
 const REPLACEMENT: char = '\u{FFFD}';
@@ -55,7 +55,7 @@ impl Tokenizer {
         let Some(json) = file.tokenizer_json() else { return Ok(None) };
         let adds_bos = file
             .checkpoint_file("tokenizer_config.json")
-            .and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok())
+            .and_then(|text| serde_json::from_str::<serde_json::Value>(&standard_json(text)).ok())
             .and_then(|config| config.get("add_bos_token").and_then(|v| v.as_bool()));
         let bos = if adds_bos == Some(false) { None } else { file.config().bos_token_id };
         let path = file.path();

@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 use std::path::Path;
 
 use mmfree::Error;
+use mmfree::format::{shown, standard_json};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
@@ -74,12 +75,13 @@ pub struct Object(Unique<Value>);
 pub struct Unique<V>(pub BTreeMap<String, V>);
 
 impl Object {
-    /// Parses an object.
+    /// Parses an object as Python writes it.
     ///
     /// # Errors
     /// Text that is not JSON, not an object, or has a key twice.
     pub fn parse(text: &str) -> Result<Object, String> {
-        serde_json::from_str(text).map_err(|e| format!("is not valid: {}", clip(&e.to_string())))
+        serde_json::from_str(&standard_json(text))
+            .map_err(|e| format!("is not valid: {}", clip(&e.to_string())))
     }
 
     /// The value of `key`; `None` where it is absent or null.
@@ -108,7 +110,7 @@ impl Object {
     /// Another kind of value, or one below 0 or too large.
     pub fn whole(&self, key: &str, default: usize) -> Result<usize, String> {
         let Some(value) = self.get(key) else { return Ok(default) };
-        let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
+        let number = whole(value).and_then(|number| usize::try_from(number).ok());
         number.ok_or_else(|| wrong(key, value, "a whole number, 0 or more"))
     }
 
@@ -145,7 +147,7 @@ impl Object {
     /// Another kind of value.
     pub fn token_ids(&self, key: &str) -> Result<Vec<u32>, String> {
         let Some(value) = self.get(key) else { return Ok(Vec::new()) };
-        let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+        let id = |value: &Value| whole(value).and_then(|id| u32::try_from(id).ok());
         let ids = match value {
             Value::Array(list) => list.iter().map(id).collect(),
             one => id(one).map(|id| vec![id]),
@@ -154,9 +156,16 @@ impl Object {
     }
 }
 
+/// A whole number, be it written as a float, as 64.0: up to 2^53, where every float is one.
+fn whole(value: &Value) -> Option<u64> {
+    let is_whole =
+        |number: &f64| number.fract() == 0.0 && (0.0..=9007199254740992.0).contains(number);
+    value.as_u64().or_else(|| value.as_f64().filter(is_whole).map(|number| number as u64))
+}
+
 /// A message about a value: what it is, and what it must be.
 pub fn wrong(key: &str, value: &Value, right: &str) -> String {
-    format!("{key} is {}, must be {right}", clip(&value.to_string()))
+    format!("{key} is {}, must be {right}", clip(&shown(value)))
 }
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for Unique<V> {

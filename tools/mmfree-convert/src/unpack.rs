@@ -6,14 +6,14 @@
 //! the types that tensors once had and the config as it was stand in `__metadata__`, and the
 //! converter takes them from there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use mmfree::Error;
-use mmfree::format::{Embedding, Header, ModelFile, Role, TensorSpec, keys};
+use mmfree::format::{Embedding, Header, ModelFile, Role, TensorSpec, keys, replace_numbers};
 use mmfree::packing::PackedMatrix;
 use mmfree::storage::{Temporary, Unfinished};
 use rayon::prelude::*;
@@ -30,6 +30,9 @@ use crate::verify;
 
 /// Values of a matrix that are worked on at a time.
 const VALUES: usize = 1 << 20;
+
+/// What stands in front of a number that only Python has while it is a string, as JSON escapes it.
+const MARK: &str = "\\u0000";
 
 /// Writes the checkpoint of the model file at `input` to the folder `output`, whole or not at all.
 ///
@@ -147,8 +150,14 @@ fn write_small_files(file: &ModelFile, folder: &mut Folder) -> Result<()> {
 /// less would move the scales.
 fn new_config(file: &ModelFile, text: &str) -> Result<String> {
     let invalid = |reason: String| Error::invalid(file.path(), format!("its {CONFIG}: {reason}"));
+    // Numbers that only Python has come out as they are.
+    let mut numbers = BTreeSet::new();
+    let marked = replace_numbers(text, |number| {
+        numbers.insert(number.to_owned());
+        format!("\"{MARK}{number}\"")
+    });
     let mut config: Map<String, Value> =
-        serde_json::from_str(text).map_err(|e| invalid(crate::text::clip(&e.to_string())))?;
+        serde_json::from_str(&marked).map_err(|e| invalid(crate::text::clip(&e.to_string())))?;
     if file.config().tie_word_embeddings {
         config.insert("tie_word_embeddings".into(), false.into());
     }
@@ -157,7 +166,11 @@ fn new_config(file: &ModelFile, text: &str) -> Result<String> {
             *value = "float32".into();
         }
     }
-    Ok(serde_json::to_string_pretty(&config).map_err(|e| invalid(e.to_string()))? + "\n")
+    let mut text = serde_json::to_string_pretty(&config).map_err(|e| invalid(e.to_string()))?;
+    for number in numbers {
+        text = text.replace(&format!("\"{MARK}{number}\""), &number);
+    }
+    Ok(text + "\n")
 }
 
 /// A tensor of the checkpoint and where its data go.

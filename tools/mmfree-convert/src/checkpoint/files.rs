@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Component, Path, PathBuf};
 
+use mmfree::format::standard_json;
 use mmfree::storage::Mapping;
 use mmfree::{Error, Result};
 use serde::Deserialize;
@@ -93,7 +94,7 @@ struct Index {
 fn open_sharded(folder: &Path, index_path: &Path, kind: &Kind) -> Result<Weights> {
     let invalid = |reason: String| Error::invalid(index_path, reason);
     let text = json::read_text(index_path)?.ok_or_else(|| invalid("missing".into()))?;
-    let index: Index = serde_json::from_str(&text)
+    let index: Index = serde_json::from_str(&standard_json(&text))
         .map_err(|e| invalid(format!("is not valid: {}", clip(&e.to_string()))))?;
     let names: BTreeSet<&str> = index.weight_map.0.values().map(String::as_str).collect();
     let mut weights = Weights::default();

@@ -10,7 +10,7 @@ mod zip;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mmfree::format::{FloatType, TensorSpec};
+use mmfree::format::{FloatType, TensorSpec, standard_json};
 use mmfree::storage::Mapping;
 use mmfree::{Config, Error, GenerationConfig, Tokenizer};
 
@@ -70,7 +70,8 @@ impl Checkpoint {
         for name in FILES {
             let path = folder.join(name);
             if let Some(text) = json::read_text(&path)? {
-                json::check(text.as_bytes()).map_err(|e| Error::invalid(&path, e))?;
+                json::check(standard_json(&text).as_bytes())
+                    .map_err(|e| Error::invalid(&path, e))?;
                 files.insert(name.to_owned(), text);
             }
         }

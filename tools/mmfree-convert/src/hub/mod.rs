@@ -11,6 +11,7 @@ mod download;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use mmfree::format::standard_json;
 use serde::Deserialize;
 
 use crate::checkpoint::{FILES, KINDS};
@@ -97,7 +98,7 @@ pub fn fetch(id: &str, revision: &str, options: &Options) -> Result<PathBuf> {
     } else {
         let index = get(kind.index)?;
         let text = crate::json::read_text(&index)?.unwrap_or_default();
-        let index: Index = serde_json::from_str(&text)
+        let index: Index = serde_json::from_str(&standard_json(&text))
             .map_err(|e| fail(format!("{}: {}", kind.index, clip(&e.to_string()))))?;
         let names = index.weight_map.values().map(|name| name.strip_prefix("./").unwrap_or(name));
         for shard in names.collect::<BTreeSet<_>>() {

@@ -11,6 +11,7 @@ mod format_doc;
 mod hub;
 mod killed;
 mod pickled;
+mod real_checkpoints;
 mod repack;
 mod synthesize;
 mod torch;
