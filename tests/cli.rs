@@ -205,6 +205,20 @@ fn a_bad_default_counts_only_where_it_would_be_used() {
     let info = run(["info", "-m", &model]).text();
     assert!(info.contains("top_p is 1.9"), "{info}");
 
+    // Greedy by default, this one has no need of its penalty before someone asks to sample.
+    let from = "\\\"do_sample\\\": true,\\n  \\\"temperature\\\": 0.7";
+    let to = format!("{:1$}", "\\\"repetition_penalty\\\": 0", from.len());
+    let model = demo_with(&dir, from, &to);
+    let common = ["-m", &model, "x", "-n", "2"];
+    run(common).text();
+    refused(
+        &[&common[..], &["--temp", "0.5"]].concat(),
+        1,
+        &["repetition_penalty is 0, must be above 0", "--repeat-penalty"],
+    );
+    let info = run(["info", "-m", &model]).text();
+    assert!(info.contains("greedy") && !info.contains("repetition_penalty"), "{info}");
+
     let model = demo_with(&dir, "\\\"do_sample\\\": true", "\\\"do_sample\\\":    1");
     let common = ["-m", &model, "x", "-n", "2"];
     refused(&common, 1, &["do_sample is 1, must be true or false", "--greedy"]);

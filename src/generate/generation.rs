@@ -10,6 +10,9 @@ use crate::format::{ModelFile, shown, standard_json};
 
 const NAME: &str = "generation_config.json";
 
+/// The keys of values for sampling. A greedy text heeds a repetition penalty too, if it is one.
+const SAMPLING: [&str; 5] = ["temperature", "top_k", "top_p", "min_p", "repetition_penalty"];
+
 /// What a checkpoint's `generation_config.json` says about sampling and the end of a text.
 ///
 /// As in Hugging Face's `generate`, its temperature, top-k, top-p and min-p count only with
@@ -99,6 +102,12 @@ impl GenerationConfig {
             }
         }
         (config, reader.faults)
+    }
+
+    /// Whether a fault is in a value for sampling of a file that asks for none: it is off, and
+    /// nothing is lost unless someone asks for sampling.
+    pub fn leaves_unused(&self, fault: &GenerationFault) -> bool {
+        !self.do_sample && fault.key.is_some_and(|key| SAMPLING.contains(&key))
     }
 
     /// The options to use unless told otherwise.
@@ -201,6 +210,23 @@ mod tests {
     fn the_penalty_counts_for_greedy_too() {
         let config = read(r#"{"repetition_penalty": 1.5}"#, vec![]);
         assert_eq!(config.defaults().repeat_penalty, 1.5);
+    }
+
+    #[test]
+    fn values_that_do_sample_false_leaves_unused_are_told_from_others() {
+        for (text, unused) in [
+            (r#"{"top_p": 0.0}"#, true),
+            (r#"{"top_k": -1, "do_sample": false}"#, true),
+            (r#"{"repetition_penalty": 0}"#, true),
+            (r#"{"top_p": 0.0, "do_sample": true}"#, false),
+            (r#"{"repetition_penalty": 0, "do_sample": true}"#, false),
+            (r#"{"do_sample": 1}"#, false),
+            (r#"{"eos_token_id": -1}"#, false),
+            ("[]", false),
+        ] {
+            let (config, faults) = GenerationConfig::parse(text, vec![]);
+            assert_eq!(config.leaves_unused(&faults[0]), unused, "{text}");
+        }
     }
 
     #[test]

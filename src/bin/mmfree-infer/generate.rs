@@ -105,7 +105,9 @@ fn counts(fault: &GenerationFault, args: &GenerateArgs, defaults: &GenerationCon
         Some("top_k") => draws && given.top_k.is_none(),
         Some("top_p") => draws && given.top_p.is_none(),
         Some("min_p") => draws && given.min_p.is_none(),
-        Some("repetition_penalty") => given.repeat_penalty.is_none() && !resumes,
+        Some("repetition_penalty") => {
+            given.repeat_penalty.is_none() && !resumes && (draws || !defaults.leaves_unused(fault))
+        }
         Some("eos_token_id") => !args.ignore_eos,
         _ => samples && !asks_to_sample(given) && !resumes,
     }

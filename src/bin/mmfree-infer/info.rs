@@ -105,8 +105,9 @@ impl Info {
             .map(|span| span.len())
             .sum();
         let (defaults, faults) = GenerationConfig::from_file_lenient(file);
+        let fault = faults.iter().find(|fault| !defaults.leaves_unused(fault));
         let defaults = defaults.defaults();
-        let sampling_default = if let Some(fault) = faults.first() {
+        let sampling_default = if let Some(fault) = fault {
             format!("cannot be used: generation_config.json: {fault}")
         } else if defaults.is_greedy() {
             "greedy".to_owned()

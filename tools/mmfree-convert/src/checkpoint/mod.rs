@@ -146,17 +146,30 @@ fn parse_config(
     // What is wrong with config.json comes first: it may be another kind of model.
     let invalid = |reason| Error::invalid(&folder.join(CONFIG), reason);
     let config = config::parse(&raw, tokens.is_ok().then_some(&generation)).map_err(invalid)?;
-    let notes = config::check_keys(&raw, &config).map_err(invalid)?;
-    check_generation(tokens, files.get(GENERATION))
+    let mut notes = config::check_keys(&raw, &config).map_err(invalid)?;
+    let unused = check_generation(tokens, files.get(GENERATION))
         .map_err(|e| Error::invalid(&folder.join(GENERATION), e))?;
+    notes.extend(unused);
     Ok((config, notes))
 }
 
-/// Finds values that the runtime cannot use, now and not when someone runs the model.
-fn check_generation(tokens: Result<(), String>, text: Option<&String>) -> Result<(), String> {
+/// Finds values that the runtime cannot use, now and not when someone runs the model; gives a note
+/// on those that it needs only if it is told to sample.
+fn check_generation(
+    tokens: Result<(), String>,
+    text: Option<&String>,
+) -> Result<Option<String>, String> {
     tokens?;
-    let (_, faults) = GenerationConfig::parse(text.map_or("{}", String::as_str), Vec::new());
-    faults.first().map_or(Ok(()), |fault| Err(fault.to_string()))
+    let text = text.map_or("{}", String::as_str);
+    let (config, faults) = GenerationConfig::parse(text, Vec::new());
+    if let Some(fault) = faults.iter().find(|fault| !config.leaves_unused(fault)) {
+        return Err(fault.to_string());
+    }
+    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    Ok((!faults.is_empty()).then(|| {
+        let faults = faults.join("; ");
+        format!("{GENERATION}: {faults}: not used, as do_sample is not true")
+    }))
 }
 
 /// Maps the tokenizer, if there is one that can be used; notes what a user should know.

@@ -281,7 +281,10 @@ fn rejects_generation_values_that_the_runtime_cannot_use() {
         ("bos_token_id", json!("x"), "bos_token_id is \"x\""),
     ] {
         let copy = Copy::of(SINGLE);
-        copy.edit_json(NAME, |json| json[key] = value);
+        copy.edit_json(NAME, |json| {
+            json["do_sample"] = json!(true);
+            json[key] = value;
+        });
         copy.fails(&[&format!("{NAME}: {message}")]);
     }
     let copy = Copy::of(SINGLE);

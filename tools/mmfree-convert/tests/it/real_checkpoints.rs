@@ -98,3 +98,36 @@ fn whole_numbers_may_be_written_as_floats() {
         copy.fails(&[&format!("hidden_size is {shown}, must be a whole number, 0 or more")]);
     }
 }
+
+/// Their model would be greedy, and is.
+#[test]
+fn sampling_values_that_do_sample_false_leaves_unused_are_noted() {
+    const NAME: &str = "generation_config.json";
+    for (key, value, shown) in [
+        ("top_p", json!(0.0), "top_p is 0, must be above 0, and 1 at most"),
+        ("top_k", json!(-1), "top_k is -1, must be a whole number, 0 or more"),
+        ("repetition_penalty", json!(0), "repetition_penalty is 0, must be above 0"),
+        ("temperature", json!(-1), "temperature is -1, must be 0 or more"),
+    ] {
+        for do_sample in [json!(false), json!(null)] {
+            let copy = Copy::of(FULL);
+            copy.edit_json(NAME, |json| {
+                json["do_sample"] = do_sample;
+                json[key] = value.clone();
+            });
+            assert_eq!(
+                notes(&copy),
+                [format!("{NAME}: {shown}: not used, as do_sample is not true")]
+            );
+            let (_dir, path, _) = converted(copy.path(), &Default::default());
+            let (config, _) = GenerationConfig::from_file_lenient(&ModelFile::open(path).unwrap());
+            assert!(config.defaults().is_greedy() && config.defaults().repeat_penalty == 1.0);
+            copy.edit_json(NAME, |json| json["do_sample"] = json!(true));
+            copy.fails(&[NAME, shown]);
+        }
+    }
+    // A temperature of 0 is greedy, whatever the switch says.
+    let copy = Copy::of(FULL);
+    copy.edit_json(NAME, |json| json["temperature"] = json!(0));
+    assert_eq!(notes(&copy), [""; 0]);
+}
