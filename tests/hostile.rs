@@ -150,6 +150,37 @@ fn rejects_what_is_no_safetensors_file() {
     }
 }
 
+/// What people hand to `-m` by mistake.
+#[test]
+fn a_file_of_another_kind_is_named() {
+    let state = {
+        let mut parts = parts();
+        parts.set(keys::FORMAT, "mmfree-state");
+        parts.bytes()
+    };
+    for (bytes, expected) in [
+        (
+            &b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"[..],
+            "a Git LFS pointer, but not a model file; `git lfs pull` fetches the file itself",
+        ),
+        (b"<!doctype html><p>", "a page of HTML, but not a model file; download the file itself"),
+        (b"{\"error\": \"gone\"}", "the text \"gone\", but not a model file; download"),
+        (
+            b"GGUF\x03\0\0\0",
+            "a GGUF file of llama.cpp, but not a model file; convert the checkpoint",
+        ),
+        (b"PK\x03\x04\x14\0\0\0\0\0", "a zip archive, but not a model file; unpack it first"),
+        (
+            b"{\"model_type\": \"hgrn_bit\"}",
+            "the config.json of a checkpoint, but not a model file; mmfree-convert makes one from a",
+        ),
+        (&state, "a saved session of mmfree, but not a model file; --load-state takes it"),
+    ] {
+        let message = refusal(bytes);
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
 #[test]
 fn rejects_a_safetensors_file_that_is_no_model_file() {
     rejects(|p| p.set(keys::FORMAT, "pt"), "mmfree-convert makes one");

@@ -7,6 +7,7 @@
 mod config;
 mod header;
 mod json;
+mod kind;
 mod reader;
 #[cfg(feature = "mmap")]
 mod residency;
@@ -15,6 +16,7 @@ mod writer;
 pub use config::{Config, Role, ShortConv, TensorSpec};
 pub use header::{HeaderError, read_header};
 pub use json::{replace_numbers, shown, standard_json};
+pub use kind::FileKind;
 pub use reader::{Embedding, FloatType, ModelFile, Span};
 pub use writer::{Entry, Header};
 

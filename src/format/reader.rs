@@ -13,6 +13,7 @@ use safetensors::Dtype;
 use serde::Deserialize;
 
 use super::header::{HeaderError, read_header};
+use super::kind::FileKind;
 #[cfg(feature = "mmap")]
 use super::residency::Streaming;
 use super::{ALIGNMENT, ARCHITECTURE, Config, Role, TOKENIZER, TensorSpec, VERSION, keys};
@@ -159,9 +160,10 @@ impl ModelFile {
     fn check(path: PathBuf, bytes: Bytes) -> Result<ModelFile> {
         let invalid = |reason: String| Error::invalid(&path, reason);
         let (data_start, header) = read_header(&bytes).map_err(|error| {
-            invalid(match error {
-                HeaderError::Short(reason) => reason,
-                HeaderError::Invalid(reason) => {
+            invalid(match (FileKind::of(&bytes), error) {
+                (Some(kind), _) => no_model(&kind),
+                (None, HeaderError::Short(reason)) => reason,
+                (None, HeaderError::Invalid(reason)) => {
                     format!("not a model file, or a damaged one: {}", clip(&reason))
                 }
             })
@@ -169,11 +171,7 @@ impl ModelFile {
         let no_metadata = HashMap::new();
         let metadata = header.metadata().as_ref().unwrap_or(&no_metadata);
         if metadata.get(keys::FORMAT).map(String::as_str) != Some(keys::FORMAT_VALUE) {
-            return Err(invalid(
-                "a safetensors file, but not a model file; mmfree-convert makes one from a \
-                 checkpoint folder"
-                    .into(),
-            ));
+            return Err(invalid(no_model(&FileKind::of(&bytes).unwrap_or(FileKind::Safetensors))));
         }
         let get = |key: &str| {
             metadata.get(key).ok_or_else(|| invalid(format!("the header has no {key}")))
@@ -373,6 +371,21 @@ impl ModelFile {
             }
         }
     }
+}
+
+/// What a file is in place of a model file, and what would be right.
+fn no_model(kind: &FileKind) -> String {
+    let right = match kind {
+        FileKind::Safetensors
+        | FileKind::Torch
+        | FileKind::LegacyTorch
+        | FileKind::Pickle
+        | FileKind::Checkpoint(_) => "mmfree-convert makes one from a checkpoint folder",
+        FileKind::State => "--load-state takes it, with the model that it was saved with",
+        _ => kind.remedy(),
+    };
+    let separator = if right.is_empty() { "" } else { "; " };
+    format!("{kind}, but not a model file{separator}{right}")
 }
 
 /// The header's tensors, taken out one by one.

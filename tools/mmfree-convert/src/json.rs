@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::path::Path;
 
 use mmfree::Error;
-use mmfree::format::{shown, standard_json};
+use mmfree::format::{FileKind, shown, standard_json};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
@@ -36,7 +36,10 @@ pub fn read_text(path: &Path) -> mmfree::Result<Option<String>> {
     if bytes.len() as u64 > MAX_LEN {
         return Err(Error::invalid(path, format!("is larger than {MAX_LEN} bytes")));
     }
-    let text = String::from_utf8(bytes).map_err(|_| Error::invalid(path, "is not UTF-8 text"))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let known = FileKind::of(error.as_bytes()).map(|kind| mistaken(&kind, "JSON"));
+        Error::invalid(path, known.unwrap_or_else(|| "is not UTF-8 text".to_owned()))
+    })?;
     Ok(Some(text))
 }
 
@@ -59,11 +62,30 @@ pub fn is_there(path: &Path) -> mmfree::Result<bool> {
 /// Checks that `bytes` are JSON in UTF-8, without keeping any of it.
 ///
 /// # Errors
-/// What is wrong, and where.
+/// What they are in its place, or what is wrong, and where.
 pub fn check(bytes: &[u8]) -> Result<(), String> {
-    let text = std::str::from_utf8(bytes).map_err(|e| format!("is not UTF-8 text: {e}"))?;
-    serde_json::from_str::<IgnoredAny>(text).map_err(|e| format!("is not valid JSON: {e}"))?;
-    Ok(())
+    let is_json = |kind: &FileKind| matches!(kind, FileKind::Checkpoint(_) | FileKind::Json);
+    let known = || {
+        let kind = FileKind::of(bytes).filter(|kind| !is_json(kind))?;
+        Some(mistaken(&kind, "JSON"))
+    };
+    let text = std::str::from_utf8(bytes)
+        .map_err(|e| known().unwrap_or_else(|| format!("is not UTF-8 text: {e}")))?;
+    serde_json::from_str::<IgnoredAny>(text)
+        .map_err(|e| known().unwrap_or_else(|| format!("is not valid JSON: {e}")))?;
+    // An answer of a server may be JSON too: {"error": "not found"}.
+    match FileKind::of(bytes) {
+        Some(FileKind::Answer(_)) if text.trim_start().starts_with('{') => {
+            known().map_or(Ok(()), Err)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Says what a file is in place of what is `needed`, and what would be right.
+pub fn mistaken(kind: &FileKind, needed: &str) -> String {
+    let separator = if kind.remedy().is_empty() { "" } else { ": " };
+    format!("is {kind}, not {needed}{separator}{}", kind.remedy())
 }
 
 /// A JSON object, each key once.

@@ -33,6 +33,7 @@ mod write;
 
 use std::path::{Path, PathBuf};
 
+use mmfree::format::ModelFile;
 use mmfree::storage::AtomicFile;
 
 pub use checkpoint::Checkpoint;
@@ -73,9 +74,12 @@ pub fn convert(input: &Path, output: &Path, options: &Options) -> Result<Summary
 /// current folder.
 ///
 /// # Errors
-/// A folder without a name, as `/`; a model file, which is packed to a name that must be given.
+/// A folder without a name, as `/`; a file: of a model file, which is packed to a name that must be
+/// given, or what it is in its place.
 pub fn default_output(folder: &Path) -> Result<PathBuf> {
     if std::fs::metadata(folder).is_ok_and(|meta| meta.is_file()) {
+        // Anything else has no other way either.
+        drop(ModelFile::open(folder)?);
         let path = folder.display();
         return Err(Error::Option(format!("{path} is a file: to pack it anew, give --output")));
     }

@@ -2,19 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use mmfree::format::standard_json;
 use mmfree::storage::Mapping;
 use mmfree::{Error, Result};
 use serde::Deserialize;
 
-use super::weights::{Stored, Weights};
+use super::names::MERGE;
+use super::weights::{Absent, Stored, Weights};
 use super::{pickle, safetensors};
 use crate::json::{self, Unique};
 use crate::text::clip;
 
-/// What a clone has in the place of a large file until that is fetched.
-const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+/// What a folder has that PEFT wrote, and no model.
+pub const ADAPTERS: [&str; 3] =
+    ["adapter_model.safetensors", "adapter_model.bin", "adapter_config.json"];
 
 /// Finds the tensors in a file's bytes; the number is the file's.
 type Reader = fn(&Path, &[u8], usize) -> Result<HashMap<String, Stored>>;
@@ -67,17 +70,88 @@ pub fn open(folder: &Path) -> Result<Weights> {
             return open_sharded(folder, &index, kind);
         }
     }
+    for kind in &KINDS {
+        if let Some(shards) = kind.shards(&file_names(folder)?) {
+            let shards = shards.map_err(|reason| Error::invalid(folder, reason))?;
+            return open_all(folder, &shards, kind);
+        }
+    }
     let names: Vec<&str> = names().collect();
-    Err(Error::invalid(folder, format!("has no weights: none of {}", names.join(", "))))
+    let adapter = ADAPTERS.iter().find(|name| folder.join(name).exists());
+    let reason = match adapter {
+        Some(name) => format!("has no weights but those of a PEFT adapter, {name}: {MERGE}"),
+        None => format!("has no weights: none of {}", names.join(", ")),
+    };
+    Err(Error::invalid(folder, reason))
+}
+
+/// The names in a folder that are text.
+fn file_names(folder: &Path) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(folder).map_err(Error::io("cannot read", folder))?;
+    Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
+}
+
+impl Kind {
+    /// The shards among the names of files, in order, where there are any: all of one set, called
+    /// as `model-00001-of-00004.safetensors`.
+    ///
+    /// # Errors
+    /// A set that is not complete, or several of them.
+    pub fn shards(&self, names: &[String]) -> Option<std::result::Result<Vec<String>, String>> {
+        let (stem, extension) = self.single.rsplit_once('.')?;
+        let number = |text: &str| {
+            let digits = text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
+            text.parse::<usize>().ok().filter(|_| digits)
+        };
+        let numbers = |name: &str| {
+            let name = name.strip_prefix(stem)?.strip_prefix('-')?;
+            let (part, of) = name.strip_suffix(extension)?.strip_suffix('.')?.split_once("-of-")?;
+            let (part, of) = (number(part)?, number(of)?);
+            (1..=of).contains(&part).then_some((part, of))
+        };
+        let found: BTreeSet<(usize, usize)> = names.iter().filter_map(|n| numbers(n)).collect();
+        let (first, of) = *found.first()?;
+        let name = |part: usize, of: usize| format!("{stem}-{part:05}-of-{of:05}.{extension}");
+        if let Some(&(part, other)) = found.iter().find(|(_, other)| *other != of) {
+            let (one, other) = (name(first, of), name(part, other));
+            return Some(Err(format!(
+                "has no {}, and shards of two sets: {one}, {other}",
+                self.index
+            )));
+        }
+        if let Some(part) = (1..=of).find(|part| !found.contains(&(*part, of))) {
+            let (index, lost) = (self.index, name(part, of));
+            return Some(Err(format!("has no {index}, and not all of the shards: no {lost}")));
+        }
+        Some(Ok((1..=of).map(|part| name(part, of)).collect()))
+    }
+}
+
+/// Opens all tensors of some shards that have no index.
+fn open_all(folder: &Path, shards: &[String], kind: &Kind) -> Result<Weights> {
+    let mut weights = Weights::default();
+    for shard in shards {
+        let path = folder.join(shard);
+        for (name, stored) in open_file(&path, kind, &mut weights)? {
+            if let Some(other) = weights.get(&name) {
+                let other = weights.path(other).display();
+                let reason = format!("tensor {} is in {other} too", clip(&name));
+                return Err(Error::invalid(&path, reason));
+            }
+            weights.add(name, stored);
+        }
+    }
+    weights.note(format!(
+        "there is no {}: all of the {} shards was taken",
+        kind.index,
+        shards.len()
+    ));
+    Ok(weights)
 }
 
 /// Maps a file, and gives its tensors.
 fn open_file(path: &Path, kind: &Kind, weights: &mut Weights) -> Result<HashMap<String, Stored>> {
     let map = Mapping::open(path)?;
-    if map.starts_with(LFS_POINTER) {
-        let reason = "is a Git LFS pointer, not the weights: `git lfs pull` fetches them";
-        return Err(Error::invalid(path, reason));
-    }
     let tensors = (kind.read)(path, &map, weights.file_count())?;
     weights.add_file(path.to_owned(), map);
     Ok(tensors)
@@ -94,6 +168,7 @@ struct Index {
 fn open_sharded(folder: &Path, index_path: &Path, kind: &Kind) -> Result<Weights> {
     let invalid = |reason: String| Error::invalid(index_path, reason);
     let text = json::read_text(index_path)?.ok_or_else(|| invalid("missing".into()))?;
+    json::check(standard_json(&text).as_bytes()).map_err(invalid)?;
     let index: Index = serde_json::from_str(&standard_json(&text))
         .map_err(|e| invalid(format!("is not valid: {}", clip(&e.to_string()))))?;
     let names: BTreeSet<&str> = index.weight_map.0.values().map(String::as_str).collect();
@@ -112,16 +187,22 @@ fn open_sharded(folder: &Path, index_path: &Path, kind: &Kind) -> Result<Weights
         }
         shards.insert(name, open_file(&path, kind, &mut weights)?);
     }
+    let place: Arc<Path> = index_path.into();
     for (tensor, shard) in &index.weight_map.0 {
         let stored = shards.get_mut(shard.as_str()).and_then(|tensors| tensors.remove(tensor));
         let Some(stored) = stored else {
-            let other = shards.iter().find(|(_, tensors)| tensors.contains_key(tensor));
-            let found = match other {
-                Some((other, _)) => format!("it is in {}", clip(other)),
-                None => "no shard has it".to_owned(),
-            };
-            let (tensor, shard) = (clip(tensor), clip(shard));
-            return Err(invalid(format!("places tensor {tensor} in {shard}, but {found}")));
+            if let Some((other, _)) =
+                shards.iter().find(|(_, tensors)| tensors.contains_key(tensor))
+            {
+                let (tensor, shard, other) = (clip(tensor), clip(shard), clip(other));
+                return Err(invalid(format!(
+                    "places tensor {tensor} in {shard}, but it is in {other}"
+                )));
+            }
+            // The model may have no need of it, as of a tied head.
+            weights
+                .add_absent(tensor.clone(), Absent { index: place.clone(), shard: shard.clone() });
+            continue;
         };
         weights.add(tensor.clone(), stored);
     }

@@ -1,8 +1,11 @@
 //! A checkpoint folder as the Hub has it: `config.json`, weights, tokenizer.
 
 mod files;
+mod names;
+mod opcodes;
 pub(crate) mod pickle;
 pub(crate) mod safetensors;
+mod tensors;
 pub(crate) mod unpickle;
 mod weights;
 mod zip;
@@ -31,6 +34,10 @@ use weights::{Stored, Weights};
 pub(crate) const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
 const TOKENIZER: &str = "tokenizer.json";
+
+/// Files of tokenizers of which Transformers makes a `tokenizer.json`: SentencePiece's, and a BPE's
+/// or WordPiece's vocabulary.
+const TOKENIZERS: [&str; 4] = ["tokenizer.model", "spiece.model", "vocab.json", "vocab.txt"];
 
 /// The small files that a model file carries along, where the checkpoint has them.
 pub(crate) const FILES: [&str; 4] =
@@ -76,7 +83,12 @@ impl Checkpoint {
             }
         }
         if !files.contains_key(CONFIG) {
-            return Err(Error::invalid(folder, "is no checkpoint: it has no config.json").into());
+            let adapter = files::ADAPTERS.iter().any(|name| folder.join(name).exists());
+            let reason = match adapter {
+                true => format!("is a PEFT adapter, no checkpoint: {}", names::MERGE),
+                false => "is no checkpoint: it has no config.json".to_owned(),
+            };
+            return Err(Error::invalid(folder, reason).into());
         }
         // The config first: it says most about what kind of folder this is.
         let (mut config, mut notes) = parse_config(folder, &files)?;
@@ -92,9 +104,11 @@ impl Checkpoint {
             (config, notes) = parse_config(folder, &files)?;
         }
         notes.extend(tokenizer_notes);
+        notes.extend_from_slice(weights.notes());
         let folder = folder.to_owned();
         let mut checkpoint =
             Checkpoint { folder, config, files, tokenizer, weights, unpacked, notes };
+        checkpoint.settle_names()?;
         let left_out = checkpoint.check_tensors(&checkpoint.folder)?;
         checkpoint.notes.extend(left_out);
         Ok(checkpoint)
@@ -179,7 +193,15 @@ fn open_tokenizer(
     notes: &mut Vec<String>,
 ) -> Result<Option<Mapping>> {
     if !json::is_there(path)? {
-        notes.push(format!("the checkpoint has no {TOKENIZER}: the model runs from ids"));
+        let mut note = format!("the checkpoint has no {TOKENIZER}: the model runs from ids");
+        let other = TOKENIZERS.iter().find(|name| path.with_file_name(name).exists());
+        if let Some(other) = other {
+            note += &format!(
+                "; to make one of its {other}, load the folder with AutoTokenizer.from_pretrained of \
+                 Transformers, and save that to it with save_pretrained"
+            );
+        }
+        notes.push(note);
         return Ok(None);
     }
     let map = Mapping::open(path)?;
@@ -296,64 +318,6 @@ impl Checkpoint {
         let stored = self.weights.get(&scale_name(EMBEDDING))?;
         let fits = stored.shape == [self.config.vocab_size] && stored.float == Ok(FloatType::F32);
         fits.then(|| self.weights.values(stored, FloatType::F32))
-    }
-
-    /// Holds the tensors against the configuration; gives notes on those that have no place in the
-    /// model.
-    fn check_tensors(&self, folder: &Path) -> Result<Vec<String>> {
-        let (config, weights) = (&self.config, &self.weights);
-        let missing = |name: &str| {
-            let reason = format!("tensor {name}: missing, but {CONFIG} calls for it");
-            Error::invalid(&weights.place(folder), reason)
-        };
-        // Before the list of tensors is made: a small folder must not ask for a long list.
-        if config.num_layers > weights.names().count() {
-            let reason = format!(
-                "num_hidden_layers is {}, but the checkpoint has only {} tensors",
-                config.num_layers,
-                weights.names().count()
-            );
-            return Err(Error::invalid(&folder.join(CONFIG), reason).into());
-        }
-        let specs = config.tensors();
-        let mut used = std::collections::HashSet::new();
-        for spec in &specs {
-            let name = self.stored_name(&spec.name);
-            let stored = weights.get(name).ok_or_else(|| missing(name))?;
-            let invalid = |reason: String| {
-                Error::invalid(weights.path(stored), format!("tensor {name}: {reason}"))
-            };
-            if stored.shape != spec.shape {
-                let reason = format!(
-                    "has shape {:?}, but {CONFIG} calls for {:?}",
-                    stored.shape, spec.shape
-                );
-                return Err(invalid(reason).into());
-            }
-            if let Err(dtype) = &stored.float {
-                return Err(invalid(format!("is {dtype}, must be F32, F16 or BF16")).into());
-            }
-            used.insert(name);
-        }
-        // Known to be of no use: a tied head's duplicate, and a convolution that the original never
-        // calls.
-        let expected = |name: &str| {
-            config.tie_word_embeddings && name == HEAD
-                || self.unpacked.is_some() && name == scale_name(EMBEDDING)
-                || config.short_conv.is_some() && name.ends_with(".attn.q_conv1d.weight")
-        };
-        let extra: Vec<&str> =
-            weights.names().filter(|name| !used.contains(name) && !expected(name)).collect();
-        let Some(first) = extra.first() else { return Ok(Vec::new()) };
-        Ok(vec![match extra.len() {
-            1 => format!("tensor {} is no part of the model and was left out", clip(first)),
-            n => {
-                format!(
-                    "{n} tensors are no part of the model and were left out: {}, ...",
-                    clip(first)
-                )
-            }
-        }])
     }
 
     fn bad(&self, stored: &Stored, spec: &TensorSpec, reason: String) -> crate::Error {

@@ -5,14 +5,12 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use mmfree::Error;
+use mmfree::format::FileKind;
 
 use super::unpickle::{self, Tensor};
 use super::weights::{Checksum, Stored};
 use super::zip::{self, Archive, Found};
 use crate::text::clip;
-
-/// The first bytes of a file of torch before 1.6: a pickled magic number.
-const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46";
 
 /// The tensors in the bytes of a file, which is number `file` of the checkpoint.
 ///
@@ -24,15 +22,8 @@ pub fn tensors(path: &Path, bytes: &[u8], file: usize) -> mmfree::Result<HashMap
 }
 
 fn read(bytes: &[u8], file: usize) -> Result<HashMap<String, Stored>, String> {
-    if bytes.starts_with(LEGACY) {
-        return Err(
-            "was written by torch before 1.6, in a format that is not read; load it with a newer \
-                    torch and save it again"
-                .into(),
-        );
-    }
     if !bytes.starts_with(zip::MAGIC) {
-        return Err("is no zip file, as torch.save writes it".into());
+        return Err(no_zip(bytes));
     }
     let archive = Archive::read(bytes).map_err(|e| format!("is a damaged zip file: {e}"))?;
     let pickles: Vec<&str> = archive.names().filter(|name| name.ends_with("/data.pkl")).collect();
@@ -59,6 +50,31 @@ fn read(bytes: &[u8], file: usize) -> Result<HashMap<String, Stored>, String> {
         out.insert(name.as_ref().to_owned(), stored);
     }
     Ok(out)
+}
+
+/// What a file is that is no zip, and what would be right.
+fn no_zip(bytes: &[u8]) -> String {
+    const AGAIN: &str = "torch.save(torch.load(NAME, map_location=\"cpu\"), NAME)";
+    let no_zip = "is no zip file, as torch.save writes it";
+    match FileKind::of(bytes) {
+        Some(FileKind::LegacyTorch) => format!(
+            "was written by torch before 1.6, or told to write as that did, which is not read; save it \
+             again with a newer torch: {AGAIN}"
+        ),
+        Some(FileKind::Pickle) => format!(
+            "{no_zip}, but a bare pickle of Python; load it with that, and save its state dict with \
+             torch.save"
+        ),
+        Some(FileKind::Safetensors) => {
+            format!("{no_zip}, but a safetensors file: call it model.safetensors")
+        }
+        Some(FileKind::Model) => {
+            format!("{no_zip}, but a model file of mmfree already: mmfree-infer runs it as it is")
+        }
+        Some(kind) if kind.remedy().is_empty() => format!("{no_zip}, but {kind}"),
+        Some(kind) => format!("{no_zip}, but {kind}: {}", kind.remedy()),
+        None => no_zip.to_owned(),
+    }
 }
 
 /// Those of the entries that tensors lie in, by where these begin.

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use mmfree::format::{FloatType, HeaderError, read_header};
+use mmfree::format::{FileKind, FloatType, HeaderError, keys, read_header};
 use mmfree::{Error, Result};
 use safetensors::Dtype;
 use serde::de::IgnoredAny;
 
 use super::weights::Stored;
-use crate::json::Unique;
+use crate::json::{self, Unique};
 use crate::text::clip;
 
 /// The tensors in the bytes of a file, which is number `file` of the checkpoint.
@@ -17,15 +17,13 @@ use crate::text::clip;
 /// # Errors
 /// Another kind of file, or a damaged one.
 pub fn tensors(path: &Path, bytes: &[u8], file: usize) -> Result<HashMap<String, Stored>> {
-    let (start, header) = read_header(bytes).map_err(|error| {
-        let reason = match error {
-            HeaderError::Short(reason) => reason,
-            HeaderError::Invalid(reason) => {
-                format!("is no safetensors file, or a damaged one: {}", clip(&reason))
-            }
-        };
-        Error::invalid(path, reason)
-    })?;
+    let (start, header) =
+        read_header(bytes).map_err(|error| Error::invalid(path, unreadable(bytes, error)))?;
+    let metadata = header.metadata().as_ref();
+    if metadata.is_some_and(|m| m.get(keys::FORMAT).is_some_and(|f| f == keys::FORMAT_VALUE)) {
+        let reason = "is a model file of mmfree already: mmfree-infer runs it as it is";
+        return Err(Error::invalid(path, reason));
+    }
     // The library takes the last of two tensors of one name; which one is meant cannot be known.
     serde_json::from_slice::<Unique<IgnoredAny>>(&bytes[8..start]).map_err(|error| {
         Error::invalid(path, format!("its header is not valid: {}", clip(&error.to_string())))
@@ -44,4 +42,18 @@ pub fn tensors(path: &Path, bytes: &[u8], file: usize) -> Result<HashMap<String,
         tensors.insert(name, stored);
     }
     Ok(tensors)
+}
+
+/// What a file is whose header cannot be read.
+fn unreadable(bytes: &[u8], error: HeaderError) -> String {
+    match (FileKind::of(bytes), error) {
+        (Some(kind @ (FileKind::Torch | FileKind::LegacyTorch)), _) => {
+            format!("is no safetensors file, but {kind}: call it pytorch_model.bin")
+        }
+        (Some(kind), _) => json::mistaken(&kind, "a safetensors file"),
+        (None, HeaderError::Short(reason)) => reason,
+        (None, HeaderError::Invalid(reason)) => {
+            format!("is no safetensors file, or a damaged one: {}", clip(&reason))
+        }
+    }
 }

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use mmfree::format::FloatType;
 
+use super::opcodes;
 use crate::text::clip;
 
 /// The longest pickle. That of a model of 500 tensors has 60 KB.
@@ -23,6 +24,12 @@ const MAX_DEPTH: usize = 16;
 
 /// The most dimensions of a tensor: each takes memory anew wherever a shape is used.
 const MAX_DIMENSIONS: usize = 8;
+
+/// Names in a message at most.
+const KEYS: usize = 8;
+
+/// What would be right in place of everything else that torch.save writes.
+const ALONE: &str = "torch.save(model.state_dict(), NAME) writes one";
 
 /// A tensor of a state dict: some elements of a storage.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,7 +86,7 @@ impl Global {
             ("torch", "BoolStorage") => Global::Storage(Err("BOOL"), 1),
             _ => {
                 return Err(format!(
-                    "names {}.{}, which is no part of a state dict: not called",
+                    "names {}.{}, which is no part of a state dict: not called; {ALONE}",
                     clip(module),
                     clip(name)
                 ));
@@ -135,8 +142,13 @@ pub fn unpickle(bytes: &[u8]) -> Result<StateDict, String> {
     let mut machine = Machine { bytes, at: 0, ..Machine::default() };
     for _ in 0..MAX_OPCODES {
         let at = machine.at;
-        if let Some(value) = machine.step().map_err(|e| format!("{e} (byte {at})"))? {
-            return machine.tensors(&value);
+        match machine.step() {
+            Ok(None) => {}
+            Ok(Some(value)) => return machine.tensors(&value),
+            Err(error) => {
+                let around = machine.around();
+                return Err(around.unwrap_or_else(|| format!("{error} (byte {at})")));
+            }
         }
     }
     Err(format!("has more than {MAX_OPCODES} opcodes"))
@@ -245,7 +257,10 @@ impl<'a> Machine<'a> {
             b'R' => self.reduce()?,
             b'Q' => self.persistent()?,
             b'.' => return self.pop().map(Some),
-            _ => return Err(format!("opcode {} is no part of a state dict", name(opcode))),
+            _ => {
+                let name = opcodes::name(opcode);
+                return Err(format!("opcode {name} is no part of a state dict; {ALONE}"));
+            }
         }
         Ok(None)
     }
@@ -422,11 +437,64 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// What is wrong with the dictionary as far as it was read, where it is larger than a state dict,
+    /// as `{"model": .., "optimizer": ..}` of a training run: that goes on with what no state dict
+    /// has.
+    fn around(&self) -> Option<String> {
+        let Some(Value::Dict(outer)) = self.stack.first() else { return None };
+        // Items that were not set yet stand above the first mark, and below the next.
+        let end = self.marks.get(1).copied().unwrap_or(self.stack.len());
+        let (unset, _) = self.stack.get(1..end).unwrap_or_default().as_chunks::<2>();
+        // A function or its arguments are a value in the making.
+        let made = |value: &Value| {
+            !matches!(value, Value::Global(_) | Value::Storage(_) | Value::Tuple(..))
+        };
+        let mut entries = self.dicts[*outer].clone();
+        let unset = unset.iter().filter(|[_, value]| made(value)).cloned();
+        entries.extend(unset.map(|[key, value]| (key, value)));
+        let no_tensor = entries.iter().all(|(_, value)| !matches!(value, Value::Tensor(_)));
+        let has_state = entries.iter().any(|(_, value)| self.is_state_dict(value));
+        if no_tensor || has_state { self.no_state_dict(&entries) } else { None }
+    }
+
+    fn is_state_dict(&self, value: &Value) -> bool {
+        let Value::Dict(number) = value else { return false };
+        self.dicts[*number].iter().any(|(_, value)| matches!(value, Value::Tensor(_)))
+    }
+
+    /// Says that not all of a dictionary's entries are tensors, and how to save those that are.
+    fn no_state_dict(&self, entries: &[(Value, Value)]) -> Option<String> {
+        let name = |key: &Value| if let Value::Text(key) = key { Some(clip(key)) } else { None };
+        let other = entries.iter().find(|(_, value)| !matches!(value, Value::Tensor(_)))?;
+        let (key, kind) = (name(&other.0)?, other.1.kind());
+        let mut keys: Vec<String> =
+            entries.iter().take(KEYS).filter_map(|(key, _)| name(key)).collect();
+        if entries.len() > KEYS {
+            keys.push("...".to_owned());
+        }
+        let state = entries.iter().find(|(_, value)| self.is_state_dict(value));
+        let right = match state.and_then(|(key, _)| name(key)) {
+            Some(key) => {
+                format!("torch.save(torch.load(NAME, map_location=\"cpu\")[\"{key}\"], NAME)")
+            }
+            None => "torch.save(model.state_dict(), NAME)".to_owned(),
+        };
+        Some(format!(
+            "{key} is {kind}, must be a tensor: of {{{}}} the state dict alone is needed, which {right} \
+             writes",
+            keys.join(", ")
+        ))
+    }
+
     /// The entries of the dictionary that came out; of a key that was set twice, the last.
     fn tensors(mut self, result: &Value) -> Result<StateDict, String> {
         let Value::Dict(number) = result else {
-            return Err(format!("holds {}, must be a dictionary of tensors", result.kind()));
+            let kind = result.kind();
+            return Err(format!("holds {kind}, must be a dictionary of tensors; {ALONE}"));
         };
+        if let Some(other) = self.no_state_dict(&self.dicts[*number]) {
+            return Err(other);
+        }
         let mut tensors: Vec<(Rc<str>, Rc<Tensor>)> = Vec::new();
         let mut places = HashMap::new();
         for (key, value) in std::mem::take(&mut self.dicts[*number]) {
@@ -434,11 +502,7 @@ impl<'a> Machine<'a> {
                 return Err(format!("has {} for a key, must be a text", key.kind()));
             };
             let Value::Tensor(tensor) = value else {
-                return Err(format!(
-                    "{} is {}, must be a tensor: a state dict is needed",
-                    clip(&key),
-                    value.kind()
-                ));
+                return Err(format!("{} is {}, must be a tensor", clip(&key), value.kind()));
             };
             let place = *places.entry(key.clone()).or_insert(tensors.len());
             match tensors.get_mut(place) {
@@ -466,47 +530,4 @@ fn sizes(values: &[Value]) -> Result<Vec<u64>, String> {
         other => Err(format!("a size is {}, must be a number", other.kind())),
     };
     values.iter().map(size).collect()
-}
-
-/// The name of an opcode that is refused.
-fn name(opcode: u8) -> String {
-    let name = match opcode {
-        b'0' => "POP",
-        b'1' => "POP_MARK",
-        b'2' => "DUP",
-        b'B' => "BINBYTES",
-        b'C' => "SHORT_BINBYTES",
-        b'F' => "FLOAT",
-        b'G' => "BINFLOAT",
-        b'I' => "INT",
-        b'L' => "LONG",
-        b'P' => "PERSID",
-        b'S' => "STRING",
-        b'T' => "BINSTRING",
-        b'U' => "SHORT_BINSTRING",
-        b'V' => "UNICODE",
-        b']' => "EMPTY_LIST",
-        b'a' => "APPEND",
-        b'd' => "DICT",
-        b'e' => "APPENDS",
-        b'g' => "GET",
-        b'i' => "INST",
-        b'l' => "LIST",
-        b'o' => "OBJ",
-        b'p' => "PUT",
-        0x81 => "NEWOBJ",
-        0x82..=0x84 => "EXT",
-        0x8B => "LONG4",
-        0x8D => "BINUNICODE8",
-        0x8E => "BINBYTES8",
-        0x8F => "EMPTY_SET",
-        0x90 => "ADDITEMS",
-        0x91 => "FROZENSET",
-        0x92 => "NEWOBJ_EX",
-        0x96 => "BYTEARRAY8",
-        0x97 => "NEXT_BUFFER",
-        0x98 => "READONLY_BUFFER",
-        other => return format!("{other:#04x}"),
-    };
-    name.to_owned()
 }

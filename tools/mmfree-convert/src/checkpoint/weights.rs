@@ -15,7 +15,7 @@ use crate::floats::Values;
 use crate::text::clip;
 
 /// Where a tensor is stored.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Stored {
     /// Which file.
     pub file: usize,
@@ -47,6 +47,19 @@ pub struct Checksum {
 pub struct Weights {
     files: Vec<(PathBuf, Mapping)>,
     tensors: BTreeMap<String, Stored>,
+    /// Tensors that an index lists and no file has.
+    absent: BTreeMap<String, Absent>,
+    /// What a user should know of the files.
+    notes: Vec<String>,
+}
+
+/// A tensor that an index lists and no shard has.
+#[derive(Debug)]
+pub struct Absent {
+    /// The index.
+    pub index: Arc<Path>,
+    /// The shard that should have it.
+    pub shard: String,
 }
 
 impl Weights {
@@ -63,6 +76,45 @@ impl Weights {
     /// Adds a tensor, or replaces the one of that name.
     pub fn add(&mut self, name: String, stored: Stored) {
         self.tensors.insert(name, stored);
+    }
+
+    /// Keeps in mind that an index lists a tensor which is not there.
+    pub fn add_absent(&mut self, name: String, absent: Absent) {
+        self.absent.insert(name, absent);
+    }
+
+    /// The tensors that an index lists and no file has.
+    pub fn absent(&self) -> &BTreeMap<String, Absent> {
+        &self.absent
+    }
+
+    /// Adds a note.
+    pub fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    /// What a user should know of the files.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Gives each tensor another name; false, and nothing is done, where two would have the same.
+    pub fn rename(&mut self, name: impl Fn(&str) -> String) -> bool {
+        let mut names: Vec<String> = self.names().map(&name).collect();
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair[0] == pair[1]) {
+            return false;
+        }
+        let tensors = std::mem::take(&mut self.tensors);
+        self.tensors = tensors.into_iter().map(|(old, stored)| (name(&old), stored)).collect();
+        true
+    }
+
+    /// Adds a tensor under a second name; false where there is none of the first.
+    pub fn alias(&mut self, name: &str, of: &str) -> bool {
+        let Some(stored) = self.tensors.get(of).cloned() else { return false };
+        self.tensors.insert(name.to_owned(), stored);
+        true
     }
 
     /// The tensor of that name.
@@ -83,6 +135,11 @@ impl Weights {
     /// All files.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(|(path, _)| path.as_path())
+    }
+
+    /// The bytes of all files.
+    pub fn files(&self) -> impl Iterator<Item = &[u8]> {
+        self.files.iter().map(|(_, map)| &map[..])
     }
 
     /// The path and the bytes of the first file.

@@ -16,11 +16,15 @@ fn rejects_a_folder_that_is_none() {
     assert_fails(&output, &["/no/such/folder", "No such file or directory"]);
     let file = case(SINGLE).join("config.json");
     let output = converter().arg(&file).output().unwrap();
-    assert_fails(&output, &["config.json", "is a file: to pack it anew, give --output"]);
+    let what = "the config.json of a checkpoint, but not a model file";
+    assert_fails(&output, &["config.json: ", what, "makes one from a checkpoint folder"]);
     let dir = temp_dir();
     let to = dir.path().join("m.mmfree");
     let output = converter().arg(&file).arg("-o").arg(&to).output().unwrap();
-    assert_fails(&output, &["config.json", "not a model file"]);
+    assert_fails(&output, &["config.json: ", what]);
+    let (_dir, model, _) = converted(&case(SINGLE), &Default::default());
+    let output = converter().arg(&model).output().unwrap();
+    assert_fails(&output, &["model.mmfree", "is a file: to pack it anew, give --output"]);
     // The output is looked at before anything is read.
     let output = converter().arg(&file).args(["-o", "/no/such/folder/m.mmfree"]).output().unwrap();
     assert_fails(&output, &["cannot write in /no/such/folder", "No such file or directory"]);
@@ -351,4 +355,163 @@ fn a_link_that_leads_nowhere_is_not_taken_for_no_file() {
         std::fs::remove_file(&path).unwrap();
         std::fs::copy(case(SHARDED).join(name), &path).unwrap();
     }
+}
+
+/// What people have in place of a file that was to be downloaded.
+const STRAY: [(&str, &[u8], &[&str]); 8] = [
+    (
+        "pointer",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        &["is a Git LFS pointer", "git lfs pull"],
+    ),
+    ("page", b"<!DOCTYPE html>\n<html><p>Sign in</html>", &["is a page of HTML", "download"]),
+    ("answer", b"Entry not found", &["is the text \"Entry not found\"", "download"]),
+    (
+        "error",
+        b"{\"error\": \"Repository not found\"}",
+        &["is the text \"Repository not found\"", "download"],
+    ),
+    ("gguf", b"GGUF\x03\0\0\0\x01\0\0\0\0\0\0\0", &["is a GGUF file", "convert the checkpoint"]),
+    ("zip", b"PK\x03\x04\x14\0\0\0\0\0", &["is a zip archive", "unpack it first"]),
+    ("gzip", b"\x1f\x8b\x08\0\0\0\0\0\0\x03", &["packed by gzip", "unpack it first"]),
+    ("hdf5", b"\x89HDF\r\n\x1a\n\0\0\0\0", &["is an HDF5 file"]),
+];
+
+#[test]
+fn a_small_file_that_is_something_else_is_named() {
+    for name in
+        ["config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json", INDEX]
+    {
+        for (_, bytes, parts) in STRAY {
+            let copy = Copy::of(SHARDED);
+            copy.write(name, bytes);
+            let path = format!("{name}: is ");
+            let parts: Vec<&str> =
+                parts.iter().map(|part| part.trim_start_matches("is ")).collect();
+            copy.fails(&[&[&path[..], "not JSON"], &parts[..]].concat());
+        }
+    }
+}
+
+#[test]
+fn weights_that_are_something_else_are_named() {
+    for (kind, bytes, parts) in STRAY {
+        let copy = Copy::of(SINGLE);
+        copy.write(WEIGHTS, bytes);
+        copy.fails(&[&[WEIGHTS, "not a safetensors file"], parts].concat());
+        std::fs::remove_file(copy.path().join(WEIGHTS)).unwrap();
+        copy.write("pytorch_model.bin", bytes);
+        // A zip is what it should be, but for what is in it.
+        if kind != "zip" {
+            let parts = parts.iter().map(|part| part.trim_start_matches("is "));
+            copy.fails(
+                &["pytorch_model.bin", "is no zip file"]
+                    .into_iter()
+                    .chain(parts)
+                    .collect::<Vec<_>>(),
+            );
+        }
+    }
+    // Each under the other's name, and a model file that needs nothing done.
+    let torch =
+        std::fs::read(case("b_bf16").with_file_name("e_pytorch_bin_fp32/pytorch_model.bin"));
+    let copy = Copy::of(SINGLE);
+    let safetensors = std::fs::read(copy.path().join(WEIGHTS)).unwrap();
+    copy.write(WEIGHTS, torch.unwrap());
+    copy.fails(&[
+        WEIGHTS,
+        "is no safetensors file, but weights of torch.save",
+        "pytorch_model.bin",
+    ]);
+    let (_dir, model, _) = converted(&case(SINGLE), &Default::default());
+    copy.write(WEIGHTS, std::fs::read(model).unwrap());
+    copy.fails(&[WEIGHTS, "is a model file of mmfree already"]);
+    std::fs::remove_file(copy.path().join(WEIGHTS)).unwrap();
+    copy.write("pytorch_model.bin", safetensors);
+    copy.fails(&["pytorch_model.bin", "a safetensors file: call it model.safetensors"]);
+}
+
+/// `info`, `verify` and the rest have it from where model files are opened.
+#[test]
+fn a_file_that_is_no_model_file_is_named() {
+    let dir = temp_dir();
+    for (name, bytes, parts) in STRAY {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let parts: Vec<&str> = parts.iter().map(|part| part.trim_start_matches("is ")).collect();
+        for command in ["inspect", "verify"] {
+            let run = converter().arg(command).arg(&path).output().unwrap();
+            assert_fails(&run, &[&[name, "but not a model file"], &parts[..]].concat());
+        }
+    }
+    for (path, part) in [
+        (case("b_bf16").join(WEIGHTS), "a safetensors file"),
+        (case("b_bf16").join("config.json"), "the config.json of a checkpoint"),
+        (case("b_bf16").join("tokenizer.json"), "a tokenizer.json"),
+        (case(SHARDED).join(INDEX), "the index of a checkpoint's shards"),
+    ] {
+        let run = converter().arg("inspect").arg(path).output().unwrap();
+        assert_fails(&run, &[part, "mmfree-convert makes one from a checkpoint folder"]);
+    }
+}
+
+#[test]
+fn rejects_adapters_that_were_not_merged() {
+    let names: [fn(&str) -> Vec<String>; 2] = [
+        // As PEFT has them in a whole model, and as they stand beside the weights elsewhere.
+        |name| {
+            let base = format!("base_model.model.{}", name.replace("_proj.", "_proj.base_layer."));
+            let lora =
+                format!("base_model.model.{}", name.replace("weight", "lora_A.default.weight"));
+            if name.contains("_proj.weight") { vec![base, lora] } else { vec![base] }
+        },
+        |name| {
+            let lora = name.replace(".weight", ".lora_B");
+            if name.contains("_proj.weight") { vec![name.into(), lora] } else { vec![name.into()] }
+        },
+    ];
+    for names in names {
+        let copy = Copy::of(SINGLE);
+        copy.edit_tensors(WEIGHTS, |tensors| {
+            let old = std::mem::take(tensors);
+            let all = old
+                .iter()
+                .flat_map(|(name, tensor)| names(name).into_iter().map(move |n| (n, tensor)));
+            *tensors = all.map(|(name, tensor)| (name, tensor.clone())).collect();
+        });
+        copy.fails(&[WEIGHTS, "is of a PEFT adapter", "merge_and_unload"]);
+    }
+    let copy = Copy::of(SINGLE);
+    std::fs::rename(copy.path().join(WEIGHTS), copy.path().join("adapter_model.safetensors"))
+        .unwrap();
+    copy.fails(&["has no weights but those of a PEFT adapter", "merge_and_unload"]);
+    std::fs::rename(copy.path().join("config.json"), copy.path().join("adapter_config.json"))
+        .unwrap();
+    copy.fails(&["is a PEFT adapter, no checkpoint", "merge_and_unload"]);
+}
+
+#[test]
+fn rejects_two_models_in_one_file() {
+    let copy = Copy::of(SINGLE);
+    copy.edit_tensors(WEIGHTS, |tensors| {
+        let old = std::mem::take(tensors);
+        for (name, tensor) in old {
+            tensors.insert(format!("ema.{name}"), tensor.clone());
+            tensors.insert(format!("student.{name}"), tensor);
+        }
+    });
+    copy.fails(&[WEIGHTS, "behind ema. and behind student.", "save one of both alone"]);
+}
+
+#[test]
+fn rejects_shards_without_an_index_that_are_not_all_there() {
+    let copy = Copy::of(SHARDED);
+    let shard = |n: usize, of: usize| format!("model-{n:05}-of-{of:05}.safetensors");
+    std::fs::remove_file(copy.path().join(INDEX)).unwrap();
+    std::fs::rename(copy.path().join(shard(3, 4)), copy.path().join("aside")).unwrap();
+    copy.fails(&["has no model.safetensors.index.json", "not all of the shards", &shard(3, 4)]);
+    std::fs::copy(copy.path().join(shard(2, 4)), copy.path().join(shard(3, 4))).unwrap();
+    copy.fails(&[&shard(3, 4), "tensor ", &shard(2, 4), " too"]);
+    std::fs::rename(copy.path().join(shard(3, 4)), copy.path().join(shard(1, 2))).unwrap();
+    copy.fails(&["shards of two sets", &shard(1, 2), &shard(1, 4)]);
 }

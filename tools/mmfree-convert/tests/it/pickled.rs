@@ -278,3 +278,75 @@ fn damage_is_refused_or_harmless() {
         }
     }
 }
+
+/// Python's `pickle.dumps({"model": .., "optimizer": ..})` and its kin, as training writes them.
+#[test]
+fn a_larger_dictionary_says_how_to_save_the_state_dict_alone() {
+    let mut state = b"}(".to_vec();
+    text(&mut state, "x");
+    PLAIN.write(&mut state);
+    state.push(b'u');
+    // {"state": {}, "param_groups": [{"lr": 0.1}]}: a list and a float, which no state dict has.
+    let mut optimizer = b"}(".to_vec();
+    text(&mut optimizer, "state");
+    optimizer.push(b'}');
+    text(&mut optimizer, "param_groups");
+    optimizer.extend(b"]}");
+    text(&mut optimizer, "lr");
+    optimizer.extend(b"G\x3f\xb9\x99\x99\x99\x99\x99\x9asau");
+    let epoch = b"K\x03".to_vec();
+    let pickle = |entries: &[(&str, &Vec<u8>)]| {
+        let mut out = b"\x80\x02}(".to_vec();
+        for (key, value) in entries {
+            text(&mut out, key);
+            out.extend(*value);
+        }
+        [&out[..], b"u."].concat()
+    };
+    let load = "torch.save(torch.load(NAME, map_location=\"cpu\")";
+    for (entries, parts) in [
+        (
+            &[("model", &state), ("optimizer", &optimizer)][..],
+            &["model is a dictionary, must be a tensor", load, "[\"model\"], NAME)"][..],
+        ),
+        (
+            &[("epoch", &epoch), ("state_dict", &state), ("optimizer", &optimizer)],
+            &["epoch is a number", "{epoch, state_dict, ", load, "[\"state_dict\"], NAME)"],
+        ),
+        (&[("epoch", &epoch), ("model", &state)], &["{epoch, model}", "[\"model\"], NAME)"]),
+        (
+            &[("optimizer", &optimizer), ("model", &state)],
+            &["optimizer is a dictionary", "torch.save(model.state_dict(), NAME)"],
+        ),
+    ] {
+        refuses(pickle(entries), &[&["data.pkl", "the state dict alone"], parts].concat());
+    }
+    // A whole module names its class.
+    refuses(
+        *b"\x80\x02cmmfreelm.models\nHGRNBitForCausalLM\n)\x81.",
+        &[
+            "mmfreelm.models.HGRNBitForCausalLM",
+            "not called",
+            "torch.save(model.state_dict(), NAME)",
+        ],
+    );
+}
+
+/// With `_use_new_zipfile_serialization=False`, in each protocol, and before that in a tar archive.
+#[test]
+fn rejects_files_of_old_torch_with_what_saves_them_again() {
+    let magic = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+    let mut tar = vec![0; 1024];
+    tar[..9].copy_from_slice(b"sys_info\0");
+    tar[257..262].copy_from_slice(b"ustar");
+    for bytes in [
+        [b"\x80\x02", &magic[..], b"\x80\x02M\xe9\x03."].concat(),
+        [b"\x80\x03", &magic[..], b"\x80\x03M\xe9\x03."].concat(),
+        [b"\x80\x04\x95\x0d\0\0\0\0\0\0\0", &magic[..]].concat(),
+        [b"\x80\x05\x95\x0d\0\0\0\0\0\0\0", &magic[..]].concat(),
+        tar,
+    ] {
+        refuses_bytes(&bytes, &["before 1.6", "torch.save(torch.load(NAME, map_location"]);
+    }
+    refuses_bytes(b"\x80\x04\x95\x10\0\0\0\0\0\0\0}\x94.", &["a bare pickle", "with torch.save"]);
+}

@@ -131,3 +131,138 @@ fn sampling_values_that_do_sample_false_leaves_unused_are_noted() {
     copy.edit_json(NAME, |json| json["temperature"] = json!(0));
     assert_eq!(notes(&copy), [""; 0]);
 }
+
+fn hash(copy: &Copy) -> String {
+    converted(copy.path(), &Default::default()).2.hash
+}
+
+/// What compiling, distributed training and wrapping leave in front of the names.
+#[test]
+fn prefixes_that_training_leaves_are_taken_off_with_a_note() {
+    const WEIGHTS: &str = "model.safetensors";
+    let original = hash(&Copy::of(FULL));
+    type Rename = fn(&str) -> String;
+    let prefixes: [(&str, Rename); 8] = [
+        ("_orig_mod.", |name| format!("_orig_mod.{name}")),
+        ("module.", |name| format!("module.{name}")),
+        ("module._orig_mod.", |name| format!("module._orig_mod.{name}")),
+        ("model.", |name| format!("model.{name}")),
+        ("net.model.", |name| format!("net.model.{name}")),
+        ("base_model.model.", |name| format!("base_model.model.{name}")),
+        ("inside", |name| name.replace(".attn.", "._checkpoint_wrapped_module.attn._orig_mod.")),
+        ("both", |name| format!("model.{}", name.replace(".mlp.", "._fsdp_wrapped_module.mlp."))),
+    ];
+    for (prefix, rename) in prefixes {
+        let copy = Copy::of(FULL);
+        copy.edit_tensors(WEIGHTS, |tensors| {
+            let old = std::mem::take(tensors);
+            *tensors = old.into_iter().map(|(name, tensor)| (rename(&name), tensor)).collect();
+        });
+        assert_eq!(hash(&copy), original, "{prefix}");
+        let notes = notes(&copy);
+        let all = notes.iter().all(|n| n.contains("names as ") && n.contains("was taken for "));
+        assert!(!notes.is_empty() && all, "{prefix} {notes:?}");
+        if prefix.ends_with('.') {
+            assert!(notes[0].contains(&format!("names as {prefix}")), "{notes:?}");
+        }
+    }
+    // In shards, and pickled.
+    let copy = Copy::of(SHARDED);
+    let prefixed = |name: &str| format!("module.{name}");
+    for name in names(copy.path()).iter().filter(|name| name.ends_with(".safetensors")) {
+        copy.edit_tensors(name, |tensors| {
+            let old = std::mem::take(tensors);
+            *tensors = old.into_iter().map(|(name, tensor)| (prefixed(&name), tensor)).collect();
+        });
+    }
+    copy.edit_json(INDEX, |json| {
+        let map = json["weight_map"].as_object().unwrap().clone();
+        json["weight_map"] =
+            map.into_iter().map(|(name, shard)| (prefixed(&name), shard)).collect();
+    });
+    assert_eq!(hash(&copy), hash(&Copy::of(SHARDED)));
+}
+
+#[test]
+fn shards_without_an_index_are_taken_with_a_note() {
+    let copy = Copy::of(SHARDED);
+    std::fs::remove_file(copy.path().join(INDEX)).unwrap();
+    let note = format!("there is no {INDEX}: all of the 4 shards was taken");
+    assert_eq!(notes(&copy).iter().filter(|found| **found == note).count(), 1);
+    assert_eq!(hash(&copy), hash(&Copy::of(SHARDED)));
+}
+
+/// A head that is tied is stored once, by whichever of its names.
+#[test]
+fn a_tied_model_converts_however_it_was_saved() {
+    const TIED: &str = "k_tied_fp32";
+    const WEIGHTS: &str = "model.safetensors";
+    const EMBEDDING: &str = "model.embeddings.weight";
+    const HEAD: &str = "lm_head.weight";
+    let original = hash(&Copy::of(TIED));
+
+    // An index may list what no shard has, if the model does not need it.
+    let copy = Copy::of(TIED);
+    let shard = "model-00001-of-00001.safetensors";
+    std::fs::rename(copy.path().join(WEIGHTS), copy.path().join(shard)).unwrap();
+    let tensors = read_tensors(&copy.path().join(shard));
+    let mut map: serde_json::Map<_, _> =
+        tensors.keys().map(|name| (name.clone(), json!(shard))).collect();
+    map.insert(HEAD.into(), json!(shard));
+    copy.write(INDEX, json!({"weight_map": map}).to_string());
+    let others = |copy: &Copy| {
+        let mut notes = notes(copy);
+        notes.retain(|note| !note.contains("tokenizer.json"));
+        notes
+    };
+    assert_eq!((hash(&copy), others(&copy)), (original.clone(), vec![]));
+    map.insert("extra".into(), json!(shard));
+    copy.write(INDEX, json!({"weight_map": map}).to_string());
+    let note = "the index lists extra, which no shard has and the model does not need";
+    assert_eq!((hash(&copy), others(&copy)), (original.clone(), vec![note.to_owned()]));
+    map.insert("model.layers.0.attn.x".into(), json!(shard));
+    map.remove("model.norm.weight");
+    copy.write(INDEX, json!({"weight_map": map}).to_string());
+    copy.fails(&["model.norm.weight: missing"]);
+
+    // As safetensors.torch.save_model keeps one of two names, and notes the other.
+    let copy = Copy::of(TIED);
+    copy.edit_tensors(WEIGHTS, |tensors| {
+        let embedding = tensors.remove(EMBEDDING).unwrap();
+        tensors.insert(HEAD.into(), embedding);
+    });
+    let plain = others(&copy);
+    assert_eq!(plain, ["the embedding, which is tied to the head, was taken from lm_head.weight"]);
+    assert_eq!(hash(&copy), original);
+    let bytes = std::fs::read(copy.path().join(WEIGHTS)).unwrap();
+    let len = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + len]).unwrap();
+    header["__metadata__"] = json!({EMBEDDING: HEAD, "format": "pt"});
+    let header = header.to_string();
+    let len = (header.len() as u64).to_le_bytes();
+    copy.write(WEIGHTS, [&len[..], header.as_bytes(), &bytes[8 + len_of(&bytes)..]].concat());
+    assert_eq!((hash(&copy), others(&copy)), (original, vec![]));
+    // Not tied, it is another tensor than the head.
+    copy.edit_json("config.json", |json| json["tie_word_embeddings"] = json!(false));
+    assert_eq!(others(&copy), [""; 0]);
+}
+
+/// The length of a safetensors file's header.
+fn len_of(bytes: &[u8]) -> usize {
+    u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize
+}
+
+#[test]
+fn a_tokenizer_of_another_kind_is_noted_with_what_makes_one() {
+    for name in ["tokenizer.model", "vocab.json"] {
+        let copy = Copy::of(SMALL);
+        copy.write(name, "x");
+        let notes = notes(&copy);
+        assert_eq!(notes.len(), 1);
+        for part in
+            ["has no tokenizer.json", name, "AutoTokenizer.from_pretrained", "save_pretrained"]
+        {
+            assert!(notes[0].contains(part), "{notes:?}");
+        }
+    }
+}
