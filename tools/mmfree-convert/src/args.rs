@@ -28,8 +28,9 @@ mod typed;
         mmfree-convert inspect m.mmfree\n  \
         mmfree-convert verify m.mmfree                 checks every byte\n\n\
         A folder called as a subcommand is given as ./inspect.\n\n\
-        Downloads heed HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_TOKEN_PATH, HF_ENDPOINT, HF_HUB_OFFLINE and\n\
-        HF_HUB_DOWNLOAD_TIMEOUT, as other tools of the Hub do."
+        Downloads heed HF_HOME, HF_HUB_CACHE, HF_TOKEN, HUGGING_FACE_HUB_TOKEN, HF_TOKEN_PATH, HF_ENDPOINT,\n\
+        HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE and HF_HUB_DOWNLOAD_TIMEOUT, as other tools of the Hub do;\n\
+        https_proxy; and SSL_CERT_FILE or SSL_CERT_DIR in place of the system's certificates."
 )]
 pub struct Args {
     #[command(subcommand)]

@@ -114,27 +114,29 @@ fn run(args: Args) -> Result<(), Failure> {
                 None => mmfree_convert::default_output(&folder)?,
             };
             let options = output.options(cancel());
-            let folder = fetched(folder, args.revision.as_deref(), &path, &options)?;
-            let summary = mmfree_convert::convert(&folder, &path, &options)?;
+            let (folder, notes) = fetched(folder, args.revision.as_deref(), &path, &options)?;
+            let mut summary = mmfree_convert::convert(&folder, &path, &options)?;
+            summary.notes.splice(..0, notes);
             finish(&summary, &output)
         }
     }
 }
 
-/// The folder of a Hub id that is no path; any other path as it is.
+/// The folder of a Hub id that is no path, with notes; any other path as it is.
 fn fetched(
     path: PathBuf,
     revision: Option<&str>,
     output: &Path,
     options: &Options,
-) -> Result<PathBuf, Error> {
+) -> Result<(PathBuf, Vec<String>), Error> {
     let id = path.to_str().filter(|text| mmfree_convert::is_hub_id(text) && !path.exists());
     match (id, revision) {
         #[cfg(feature = "hub")]
         (Some(id), _) => {
             // An output that cannot be written is better known before the download.
             drop(AtomicFile::create(output, options.force)?);
-            mmfree_convert::hub::fetch(id, revision.unwrap_or("main"), options)
+            let found = mmfree_convert::hub::fetch(id, revision.unwrap_or("main"), options)?;
+            Ok((found.folder, found.notes))
         }
         #[cfg(not(feature = "hub"))]
         (Some(id), _) => {
@@ -147,7 +149,7 @@ fn fetched(
             let path = path.display();
             Err(Error::Option(format!("--revision is for a Hub id, which {path} is not")))
         }
-        (None, None) => Ok(path),
+        (None, None) => Ok((path, Vec::new())),
     }
 }
 

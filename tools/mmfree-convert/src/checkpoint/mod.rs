@@ -33,11 +33,12 @@ use weights::{Stored, Weights};
 
 pub(crate) const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
-const TOKENIZER: &str = "tokenizer.json";
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
 
 /// Files of tokenizers of which Transformers makes a `tokenizer.json`: SentencePiece's, and a BPE's
 /// or WordPiece's vocabulary.
-const TOKENIZERS: [&str; 4] = ["tokenizer.model", "spiece.model", "vocab.json", "vocab.txt"];
+pub(crate) const TOKENIZERS: [&str; 4] =
+    ["tokenizer.model", "spiece.model", "vocab.json", "vocab.txt"];
 
 /// The small files that a model file carries along, where the checkpoint has them.
 pub(crate) const FILES: [&str; 4] =

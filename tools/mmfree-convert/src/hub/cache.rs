@@ -56,6 +56,23 @@ impl Cache {
         Some(self.snapshot_folder(commit)).filter(|folder| plain && folder.is_dir())
     }
 
+    /// Notes that a commit has no such file, as other tools do. A cache that cannot be written has
+    /// no need to know.
+    pub fn set_absent(&self, commit: &str, name: &str) {
+        let path = self.absent_file(commit, name);
+        let folder = path.parent().unwrap_or(&self.root);
+        let _ = fs::create_dir_all(folder).and_then(|()| fs::File::create(&path));
+    }
+
+    /// Whether it is known that a commit has no such file.
+    pub fn is_known_absent(&self, commit: &str, name: &str) -> bool {
+        self.absent_file(commit, name).is_file()
+    }
+
+    fn absent_file(&self, commit: &str, name: &str) -> PathBuf {
+        self.root.join(".no_exist").join(commit).join(name)
+    }
+
     /// Notes which commit a branch is at.
     ///
     /// # Errors

@@ -1,14 +1,17 @@
 //! Requests to the Hub.
 
+use std::fs::Metadata;
 use std::io::Read;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ureq::config::RedirectAuthHeaders;
 use ureq::http::Response;
+use ureq::tls::TlsConfig;
 use ureq::{Agent, Body};
 
-use super::MAX_LIST;
 use super::cache::{home, path, variable};
+use super::{MAX_LIST, roots};
 use crate::options::Options;
 use crate::text::clip;
 
@@ -25,7 +28,9 @@ pub const GLANCE: Duration = Duration::from_millis(100);
 pub enum Failure {
     /// The Hub was not reached.
     Network(String),
-    /// The Hub refused.
+    /// The Hub gives nothing out now, or to this user: what is in the cache may do.
+    Refused(String),
+    /// The Hub's answer is of no use.
     Answer(String),
     /// The user has had enough.
     Cancelled,
@@ -35,8 +40,34 @@ pub enum Failure {
 pub struct Announced {
     /// Names its content.
     pub etag: String,
-    /// Its bytes.
-    pub size: u64,
+    /// Its bytes, if the Hub says.
+    pub size: Option<u64>,
+}
+
+/// What an etag can be of a file's content.
+pub enum Hash {
+    /// SHA-256, of a large file.
+    Sha256,
+    /// The SHA-1 that git has of a small one.
+    Git,
+}
+
+impl Announced {
+    /// The kind of hash that the etag is; `None` where it says nothing of the content.
+    pub fn hash(&self) -> Option<Hash> {
+        let is_hex = self.etag.bytes().all(|b| b.is_ascii_hexdigit());
+        match self.etag.len() {
+            64 if is_hex => Some(Hash::Sha256),
+            40 if is_hex => Some(Hash::Git),
+            _ => None,
+        }
+    }
+
+    /// Whether the file at `path`, which has the etag's name only once it is complete, is this one.
+    pub fn is_whole(&self, path: &Path) -> bool {
+        let fits = |meta: Metadata| self.size.is_none_or(|size| meta.len() == size);
+        std::fs::metadata(path).is_ok_and(fits)
+    }
 }
 
 /// A client with the user's token.
@@ -47,17 +78,19 @@ pub struct Client<'a> {
     token: Option<String>,
 }
 
-/// Whether the environment forbids the network.
-pub fn offline() -> bool {
-    let on = |value: String| ["1", "on", "yes", "true"].contains(&value.to_lowercase().as_str());
-    variable("HF_HUB_OFFLINE").is_some_and(on)
+/// The variable of the environment that forbids the network; the first one that is set counts.
+pub fn offline() -> Option<&'static str> {
+    let set = |name| Some((name, variable(name)?));
+    let (name, value) = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"].into_iter().find_map(set)?;
+    ["1", "on", "yes", "true"].contains(&value.to_lowercase().as_str()).then_some(name)
 }
 
 impl<'a> Client<'a> {
-    /// As the environment says: `HF_ENDPOINT`, `HF_TOKEN` or the file at `HF_TOKEN_PATH`.
+    /// As the environment says: `HF_ENDPOINT`; `HF_TOKEN`, `HUGGING_FACE_HUB_TOKEN` or the file at
+    /// `HF_TOKEN_PATH`; `SSL_CERT_FILE` and its kin.
     ///
     /// # Errors
-    /// An endpoint or a token that cannot be one.
+    /// An endpoint, a token or certificates that cannot be such.
     pub fn from_env(options: &'a Options) -> Result<Client<'a>, String> {
         let endpoint = variable("HF_ENDPOINT").unwrap_or("https://huggingface.co".into());
         let host = ["https://", "http://"].iter().find_map(|scheme| endpoint.strip_prefix(scheme));
@@ -66,7 +99,7 @@ impl<'a> Client<'a> {
             let endpoint = clip(&endpoint);
             return Err(format!("HF_ENDPOINT is {endpoint}, must be as https://huggingface.co"));
         }
-        let token = match variable("HF_TOKEN") {
+        let token = match variable("HF_TOKEN").or_else(|| variable("HUGGING_FACE_HUB_TOKEN")) {
             Some(token) => Some(token),
             None => {
                 let path = path("HF_TOKEN_PATH").or_else(|| Some(home().ok()?.join("token")));
@@ -76,11 +109,15 @@ impl<'a> Client<'a> {
         let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
         if token.as_ref().is_some_and(|token| !token.bytes().all(|b| b.is_ascii_graphic())) {
             return Err(
-                "the token of HF_TOKEN or HF_TOKEN_PATH is none: it has strange characters".into(),
+                "the token of HF_TOKEN, HUGGING_FACE_HUB_TOKEN or HF_TOKEN_PATH cannot be one: \
+                        it has other characters than ASCII's letters, digits and signs"
+                    .into(),
             );
         }
+        let tls = TlsConfig::builder().root_certs(roots::trusted(path)?).build();
         let agent = Agent::config_builder()
             .http_status_as_error(false)
+            .tls_config(tls)
             // A token goes to the Hub, and not to where the Hub sends us for the data.
             .redirect_auth_headers(RedirectAuthHeaders::SameHost)
             .max_redirects_will_error(false)
@@ -146,14 +183,21 @@ impl<'a> Client<'a> {
             let etag = header("x-linked-etag").or_else(|| header("etag")).unwrap_or_default();
             let etag = etag.trim_start_matches("W/").trim_matches('"').to_owned();
             let name = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
-            if etag.is_empty() || etag.len() > 128 || !etag.bytes().all(name) {
-                return Err(Failure::Answer(format!("its etag is {}, which is none", clip(&etag))));
+            if etag.is_empty() {
+                return Err(Failure::Answer(format!(
+                    "{} answers without an ETag, by which the cache knows a file; a proxy or mirror \
+                     may leave it out",
+                    self.endpoint
+                )));
+            }
+            if etag.len() > 128 || !etag.bytes().all(name) {
+                return Err(Failure::Answer(format!(
+                    "its ETag is {}, which cannot name a file of the cache",
+                    clip(&etag)
+                )));
             }
             let size = header("x-linked-size").or_else(|| header("content-length"));
-            let size = size.and_then(|size| size.parse().ok());
-            let size =
-                size.ok_or_else(|| Failure::Answer("the Hub does not say its size".into()))?;
-            return Ok(Announced { etag, size });
+            return Ok(Announced { etag, size: size.and_then(|size| size.parse().ok()) });
         }
         Err(Failure::Answer("the Hub sends from one place to the next without end".into()))
     }
@@ -169,7 +213,7 @@ impl<'a> Client<'a> {
         match response.status().as_u16() {
             200 | 206 | 416 => Ok(response),
             status => Err(Failure::Answer(format!(
-                "no answer that helps (HTTP {status} from {})",
+                "the answer is no file (HTTP {status} from {})",
                 self.endpoint
             ))),
         }
@@ -221,13 +265,16 @@ impl<'a> Client<'a> {
                 401 => "there is no such repository, or the token of HF_TOKEN is not good for it",
                 403 => "access is refused: the repository's page says how to get it",
                 404 => "there is no such repository, revision or file",
+                407 => "a proxy asks for a name and a password: set them in https_proxy",
                 429 => "too many requests, try again later",
-                _ => "no answer that helps",
+                500..=599 => "the Hub has trouble of its own, try again later",
+                _ => "the Hub does not understand the request",
             };
-            return Err(Failure::Answer(format!(
-                "{reason} (HTTP {status} from {})",
-                self.endpoint
-            )));
+            let reason = format!("{reason} (HTTP {status} from {})", self.endpoint);
+            return Err(match status {
+                401 | 403 | 429 | 500..=599 => Failure::Refused(reason),
+                _ => Failure::Answer(reason),
+            });
         }
     }
 }
@@ -256,7 +303,15 @@ fn resolve(base: &str, location: &str) -> String {
 }
 
 fn network(reason: &str) -> String {
-    format!("it cannot be reached: {}", clip(reason))
+    let reason = clip(reason);
+    // Whoever looks into the connection signs with an authority of its own.
+    let own = match reason.contains("UnknownIssuer") {
+        true => {
+            "; if the network has an authority of its own, set SSL_CERT_FILE to its certificates"
+        }
+        false => "",
+    };
+    format!("it cannot be reached: {reason}{own}")
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::cache::Cache;
 use super::cache::variable;
-use super::client::{Announced, Client, Failure, GLANCE};
+use super::client::{Announced, Client, Failure, GLANCE, Hash};
 use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::progress::Progress;
@@ -56,17 +56,20 @@ pub fn file(
         reason: format!("{}: {reason}", file.name),
     };
     let reason = |failure| match failure {
-        Failure::Network(reason) | Failure::Answer(reason) => fail(reason),
+        Failure::Network(reason) | Failure::Refused(reason) | Failure::Answer(reason) => {
+            fail(reason)
+        }
         Failure::Cancelled => Error::Cancelled,
     };
     let url = client.url(file.id, file.commit, file.name);
     let announced = client.announced(&url).map_err(reason)?;
     let blob = cache.blob(&announced.etag);
-    if !fs::metadata(&blob).is_ok_and(|meta| meta.len() == announced.size) {
+    if !announced.is_whole(&blob) {
         let folder = cache.root().join("blobs");
         fs::create_dir_all(&folder).map_err(mmfree::Error::io("cannot write in", &folder))?;
-        let title = format!("downloading {} ({})", file.name, crate::text::bytes(announced.size));
-        let progress = Progress::start(options.report, &title, announced.size);
+        let size = announced.size.map(|size| format!(" ({})", crate::text::bytes(size)));
+        let title = format!("downloading {}{}", file.name, size.unwrap_or_default());
+        let progress = Progress::start(options.report, &title, announced.size.unwrap_or_default());
         let download = Download {
             client,
             url: &url,
@@ -104,7 +107,7 @@ impl Download<'_> {
     fn run(&self, blob: &Path, lock: &Path) -> std::result::Result<(), Stop> {
         // Another download of the same file has it; once that is done, the blob is there.
         let _lock = self.lock(lock)?;
-        if fs::metadata(blob).is_ok_and(|meta| meta.len() == self.announced.size) {
+        if self.announced.is_whole(blob) {
             return Ok(());
         }
         let mut name = blob.as_os_str().to_owned();
@@ -114,16 +117,16 @@ impl Download<'_> {
         let open =
             || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut out = open().map_err(io)?;
-        let size = self.announced.size;
+        let mut size = self.announced.size;
         let mut done = out.seek(SeekFrom::End(0)).map_err(io)?;
-        if done > size {
+        if size.is_none_or(|size| done > size) {
             done = 0;
         }
-        self.progress.set(done);
+        self.show(done);
         let mut cuts = 0;
-        while done < size {
+        while size.is_none_or(|size| done < size) {
             let before = done;
-            match self.part(&mut out, &mut done, &path) {
+            match self.part(&mut out, &mut done, &mut size, &path) {
                 Err(Stop::Failed(Failure::Network(reason))) => {
                     cuts = if done > before { 0 } else { cuts + 1 };
                     if cuts >= CUTS {
@@ -133,10 +136,17 @@ impl Download<'_> {
                 other => other?,
             }
         }
-        out.set_len(size).map_err(io)?;
-        self.check(&mut out, &path)?;
+        out.set_len(done).map_err(io)?;
+        self.check(&mut out, done, &path)?;
         out.sync_all().map_err(io)?;
         fs::rename(&path, blob).map_err(io)
+    }
+
+    /// Shows how far it is, if it is known how far it goes.
+    fn show(&self, done: u64) {
+        if self.announced.size.is_some() {
+            self.progress.set(done);
+        }
     }
 
     /// Takes the lock that other tools take too: `flock`, as the `filelock` of Python has it on Unix.
@@ -174,16 +184,16 @@ impl Download<'_> {
         }
     }
 
-    /// Reads one answer to its end.
+    /// Reads one answer to its end. A `size` that was not announced is that of the answer.
     fn part(
         &self,
         out: &mut fs::File,
         done: &mut u64,
+        size: &mut Option<u64>,
         path: &Path,
     ) -> std::result::Result<(), Stop> {
         let io = |error| Stop::Io(path.to_owned(), error);
         let response = self.client.bytes(self.url, *done).map_err(Stop::Failed)?;
-        let size = self.announced.size;
         let header = |name: &str| response.headers().get(name)?.to_str().ok();
         let answer = |reason: String| Stop::Failed(Failure::Answer(reason));
         let network = |reason: String| Stop::Failed(Failure::Network(reason));
@@ -192,12 +202,17 @@ impl Download<'_> {
                 let range = header("content-range").unwrap_or_default();
                 let fits = range.strip_prefix(&format!("bytes {done}-"));
                 let total = fits.and_then(|range| range.split_once('/')).map(|(_, total)| total);
-                if !total.is_some_and(|total| total == "*" || total.parse() == Ok(size)) {
+                let len = total.and_then(|total| total.parse().ok());
+                if !total.is_some_and(|total| {
+                    total == "*" || len.is_some() && size.is_none_or(|size| len == Some(size))
+                }) {
+                    let of = size.map_or_else(String::new, |size| format!(" of {size}"));
                     return Err(answer(format!(
-                        "byte {done} of {size} was asked for, but the answer is {}",
+                        "byte {done}{of} was asked for, but the answer is {}",
                         clip(range)
                     )));
                 }
+                *size = size.or(len);
             }
             416 => {
                 *done = 0;
@@ -207,40 +222,52 @@ impl Download<'_> {
             // All of it, from the start: what is there is of no use.
             _ => {
                 *done = 0;
-                let len = header("content-length").and_then(|len| len.parse().ok());
-                if let Some(len) = len.filter(|&len: &u64| len != size) {
+                let len: Option<u64> = header("content-length").and_then(|len| len.parse().ok());
+                if let (Some(len), Some(size)) = (len, *size)
+                    && len != size
+                {
                     return Err(answer(format!("has {len} bytes, but the Hub announced {size}")));
                 }
+                *size = size.or(len);
             }
+        }
+        // An end that is neither told beforehand nor marked may be that of the connection alone.
+        let marked = header("transfer-encoding").is_some_and(|coding| coding.contains("chunked"));
+        if size.is_none() && !marked && self.announced.hash().is_none() {
+            return Err(answer("the Hub does not say its size, nor marks its end".to_owned()));
         }
         out.seek(SeekFrom::Start(*done)).map_err(io)?;
         let incoming = Incoming::start(response.into_body().into_reader());
-        while *done < size {
+        while size.is_none_or(|size| *done < size) {
             let chunk = incoming.next(self.options)?;
             if chunk.is_empty() {
+                let Some(size) = *size else {
+                    *size = Some(*done);
+                    return Ok(());
+                };
                 return Err(network(format!("ends after {done} of {size} bytes")));
             }
-            let count = (chunk.len() as u64).min(size - *done) as usize;
+            let left = size.map_or(u64::MAX, |size| size - *done);
+            let count = (chunk.len() as u64).min(left) as usize;
             out.write_all(&chunk[..count]).map_err(io)?;
             *done += count as u64;
-            self.progress.set(*done);
+            self.show(*done);
         }
         Ok(())
     }
 
     /// Holds what was downloaded against its etag: the SHA-256 of a large file, the git hash of a
     /// small one. Other servers may give etags that say nothing of the content.
-    fn check(&self, out: &mut fs::File, path: &Path) -> std::result::Result<(), Stop> {
+    fn check(&self, out: &mut fs::File, size: u64, path: &Path) -> std::result::Result<(), Stop> {
         let io = |error| Stop::Io(path.to_owned(), error);
         let etag = &self.announced.etag;
-        let is_hex = etag.bytes().all(|b| b.is_ascii_hexdigit());
-        let hash = match etag.len() {
-            64 if is_hex => digest::<Sha256>(out, b"").map_err(io)?,
-            40 if is_hex => {
-                let head = format!("blob {}\0", self.announced.size);
+        let hash = match self.announced.hash() {
+            Some(Hash::Sha256) => digest::<Sha256>(out, b"").map_err(io)?,
+            Some(Hash::Git) => {
+                let head = format!("blob {size}\0");
                 digest::<Sha1>(out, head.as_bytes()).map_err(io)?
             }
-            _ => return Ok(()),
+            None => return Ok(()),
         };
         if hash != etag.to_lowercase() {
             // To be downloaded anew the next time.

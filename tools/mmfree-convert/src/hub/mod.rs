@@ -7,23 +7,40 @@
 mod cache;
 mod client;
 mod download;
+mod local;
+mod roots;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use mmfree::format::standard_json;
+use mmfree::format::{FileKind, standard_json};
 use serde::Deserialize;
 
-use crate::checkpoint::{FILES, KINDS};
+use crate::checkpoint::{FILES, KINDS, TOKENIZER, TOKENIZERS};
 use crate::error::{Error, Result};
 use crate::is_hub_id;
 use crate::options::Options;
 use crate::text::clip;
 use cache::Cache;
 use client::{Client, Failure};
+use local::Lack;
 
 /// The longest list of a repository's files, or index of shards, in bytes.
 const MAX_LIST: u64 = 16 << 20;
+
+/// The small files that a checkpoint may have, and the tokenizer.
+fn small() -> impl Iterator<Item = &'static str> {
+    FILES.into_iter().chain([TOKENIZER])
+}
+
+/// A checkpoint in the cache.
+#[derive(Debug)]
+pub struct Fetched {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// What a user should know: that the Hub was not asked, or did not answer.
+    pub notes: Vec<String>,
+}
 
 /// What the Hub says of a repository.
 #[derive(Deserialize)]
@@ -44,12 +61,13 @@ struct Index {
     weight_map: std::collections::BTreeMap<String, String>,
 }
 
-/// Gives the folder of a checkpoint of the Hub, in the cache; downloads what is not there yet.
+/// Gives the folder of a checkpoint of the Hub, in the cache; downloads what is not there yet. Where
+/// the Hub is not reached or gives nothing out, a checkpoint that the cache has all of will do.
 ///
 /// # Errors
 /// An id or a revision that the Hub does not know or does not give out, a network that fails, data
 /// that are not those that the Hub announced, a cache that cannot be written.
-pub fn fetch(id: &str, revision: &str, options: &Options) -> Result<PathBuf> {
+pub fn fetch(id: &str, revision: &str, options: &Options) -> Result<Fetched> {
     let fail = |reason: String| Error::Hub { id: id.to_owned(), reason };
     if !is_hub_id(id) {
         return Err(fail("is no Hub id, must be organisation/name".into()));
@@ -60,24 +78,49 @@ pub fn fetch(id: &str, revision: &str, options: &Options) -> Result<PathBuf> {
     // Whoever mistyped a path comes here too.
     let absent = |reason: String| fail(format!("no such folder here, and on the Hub: {reason}"));
     let cache = Cache::of(id).map_err(fail)?;
-    if client::offline() {
-        return cache.snapshot(revision).ok_or_else(|| {
-            let place = cache.root().display();
-            absent(format!("HF_HUB_OFFLINE is set, and revision {revision} is not in {place}"))
+    let cached = || {
+        local::snapshot(&cache, revision).map_err(|lack| match lack {
+            Lack::Revision => None,
+            Lack::Files(folder, missing) => {
+                Some(format!("{} has no {}", folder.display(), missing.join(", no ")))
+            }
+        })
+    };
+    if let Some(variable) = client::offline() {
+        return cached().map_err(|lack| match lack {
+            None => {
+                let place = cache.root().display();
+                absent(format!("{variable} is set, and revision {revision} is not in {place}"))
+            }
+            Some(lack) => fail(format!("{variable} is set, and {lack}")),
         });
     }
     let client = Client::from_env(options).map_err(fail)?;
     let listing = match client.listing(id, revision) {
         Ok(text) => text,
-        // What is there already does without a network.
-        Err(Failure::Network(reason)) => {
-            return cache.snapshot(revision).ok_or_else(|| absent(reason));
+        // What is there already does without the Hub.
+        Err(Failure::Network(reason) | Failure::Refused(reason)) => {
+            let mut fetched = cached().map_err(|lack| match lack {
+                None => absent(reason.clone()),
+                Some(lack) => fail(format!("{reason}; and {lack}")),
+            })?;
+            let place = fetched.folder.display();
+            fetched
+                .notes
+                .insert(0, format!("the Hub: {reason}; what the cache has is used, {place}"));
+            return Ok(fetched);
         }
         Err(Failure::Answer(reason)) => return Err(absent(reason)),
         Err(Failure::Cancelled) => return Err(Error::Cancelled),
     };
-    let listing: Listing = serde_json::from_slice(&listing)
-        .map_err(|e| fail(format!("the Hub's answer is not valid: {}", clip(&e.to_string()))))?;
+    let listing: Listing = serde_json::from_slice(&listing).map_err(|error| {
+        let kind = FileKind::of(&listing).filter(|kind| *kind != FileKind::Json);
+        fail(match kind {
+            // A network that wants its own page to be seen first.
+            Some(kind) => format!("the answer is {kind}, not the Hub's list of its files"),
+            None => format!("the Hub's answer is not valid: {}", clip(&error.to_string())),
+        })
+    })?;
     let commit = &listing.sha;
     if commit.len() != 40 || !commit.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(fail(format!("the Hub names the commit {}, which is none", clip(commit))));
@@ -88,14 +131,23 @@ pub fn fetch(id: &str, revision: &str, options: &Options) -> Result<PathBuf> {
         let file = download::File { id, commit, name };
         download::file(&client, &cache, &file, options)
     };
-    for name in FILES.into_iter().chain(["tokenizer.json"]).filter(|name| there.contains(name)) {
-        get(name)?;
+    for name in small() {
+        match there.contains(name) {
+            true => drop(get(name)?),
+            false => cache.set_absent(commit, name),
+        }
+    }
+    // Not read, but it is known then how to make one that is.
+    if !there.contains(TOKENIZER) {
+        for name in TOKENIZERS.into_iter().filter(|name| there.contains(name)).take(1) {
+            get(name)?;
+        }
     }
     let kind = KINDS.iter().find(|kind| there.contains(kind.single) || there.contains(kind.index));
-    let kind = kind.ok_or_else(|| fail("has no weights that can be converted".into()))?;
-    if there.contains(kind.single) {
-        get(kind.single)?;
-    } else {
+    let names = || there.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    if let Some(single) = kind.map(|kind| kind.single).filter(|single| there.contains(single)) {
+        get(single)?;
+    } else if let Some(kind) = kind {
         let index = get(kind.index)?;
         let text = crate::json::read_text(&index)?.unwrap_or_default();
         let index: Index = serde_json::from_str(&standard_json(&text))
@@ -108,9 +160,15 @@ pub fn fetch(id: &str, revision: &str, options: &Options) -> Result<PathBuf> {
             }
             get(shard)?;
         }
+    } else if let Some(shards) = KINDS.iter().find_map(|kind| kind.shards(&names())) {
+        for shard in shards.map_err(fail)? {
+            get(&shard)?;
+        }
+    } else {
+        return Err(fail("has no weights that can be converted".into()));
     }
     cache.set_ref(revision, commit).map_err(fail)?;
-    Ok(cache.snapshot_folder(commit))
+    Ok(Fetched { folder: cache.snapshot_folder(commit), notes: Vec::new() })
 }
 
 /// The name of a file of the repository's top folder.

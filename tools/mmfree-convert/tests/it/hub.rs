@@ -1,7 +1,7 @@
 //! Downloading from the Hub, which a server on this machine stands in for.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
@@ -39,10 +39,27 @@ struct Behaviour {
     round: bool,
     /// The weights' answer has so many bytes more than announced.
     longer: usize,
+    /// An answer to HEAD says nothing of the length, and a whole file is sent so.
+    unsized_as: Option<Unsized>,
+    /// Small files have this etag.
+    etag: Option<&'static str>,
+    /// The list of the files is this.
+    listing: Option<&'static str>,
+    /// Connections are TLS, signed by the authority in `tests/data/tls`.
+    tls: bool,
+}
+
+/// How an answer's length is told, if not by HEAD.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Unsized {
+    Length,
+    Chunked,
+    End,
 }
 
 struct Server {
     port: u16,
+    scheme: &'static str,
     /// The first lines of all requests, `Range` and `Authorization` behind them.
     requests: Arc<Mutex<Vec<String>>>,
 }
@@ -53,19 +70,29 @@ impl Server {
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let log = requests.clone();
+        let scheme = if behaviour.tls { "https" } else { "http" };
         std::thread::spawn(move || {
             let mut state = behaviour;
             let mut open = Vec::new();
             for stream in listener.incoming() {
-                let stream = stream.unwrap();
+                let mut stream = stream.unwrap();
                 if state.silent {
                     open.push(stream.try_clone().unwrap());
                 }
                 // A client that hangs up is none of the server's business.
-                let _ = answer(stream, port, &folder, &mut state, &log);
+                let _ = match state.tls {
+                    false => answer(&mut stream, port, &folder, &mut state, &log),
+                    true => {
+                        let mut tls = rustls::StreamOwned::new(tls_connection(), stream);
+                        let done = answer(&mut tls, port, &folder, &mut state, &log);
+                        tls.conn.send_close_notify();
+                        let _ = tls.flush();
+                        done
+                    }
+                };
             }
         });
-        Server { port, requests }
+        Server { port, scheme, requests }
     }
 
     /// The converter, told to use it and to be quiet.
@@ -81,11 +108,22 @@ impl Server {
         for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "https_proxy"] {
             command.env_remove(name);
         }
-        for name in ["HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HF_HUB_OFFLINE"] {
+        for name in [
+            "HF_TOKEN",
+            "HUGGING_FACE_HUB_TOKEN",
+            "HF_TOKEN_PATH",
+            "HF_HUB_CACHE",
+            "HF_HUB_OFFLINE",
+            "TRANSFORMERS_OFFLINE",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+            "REQUESTS_CA_BUNDLE",
+            "CURL_CA_BUNDLE",
+        ] {
             command.env_remove(name);
         }
         command
-            .env("HF_ENDPOINT", format!("http://127.0.0.1:{}", self.port))
+            .env("HF_ENDPOINT", format!("{}://127.0.0.1:{}", self.scheme, self.port))
             .env("HF_HOME", home)
             .current_dir(home)
             .arg("org/name");
@@ -97,15 +135,38 @@ impl Server {
     }
 }
 
+/// A connection as the server's end of TLS.
+fn tls_connection() -> rustls::ServerConnection {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tls");
+    let certificate = CertificateDer::from_pem_file(data.join("server.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(data.join("server.key")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    rustls::ServerConnection::new(Arc::new(config)).unwrap()
+}
+
 fn answer(
-    mut stream: TcpStream,
+    mut stream: impl Read + Write,
     port: u16,
     folder: &Path,
     state: &mut Behaviour,
     log: &Mutex<Vec<String>>,
 ) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
-    let first = lines.next().unwrap_or_else(|| Ok(String::new()))?;
+    // A request has no body: it ends with an empty line.
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte)? == 1 {
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let mut lines = head.lines().map(std::io::Result::Ok);
+    let first = lines.next().unwrap_or(Ok(""))?.to_owned();
     let (mut range, mut token) = (0, String::new());
     let mut entry = first.clone();
     for line in lines {
@@ -153,6 +214,9 @@ fn answer(
         ["/new", "/mirror"].iter().find_map(|place| path.strip_prefix(place)).unwrap_or(path);
     let listings =
         ["main", "refs%2Fpr%2F1", COMMIT].map(|r| format!("/api/models/org/name/revision/{r}"));
+    if let Some(text) = state.listing.filter(|_| listings.iter().any(|listing| listing == path)) {
+        return reply("200 OK", "", text.as_bytes());
+    }
     if listings.iter().any(|listing| listing == path) {
         let files: Vec<_> = names(folder)
             .into_iter()
@@ -168,13 +232,38 @@ fn answer(
         _ => std::fs::read(folder.join(name)).ok(),
     };
     let Some(mut bytes) = file else { return reply("404 Not Found", "", b"") };
+    if let Some(how) = state.unsized_as {
+        let sha = hex(&Sha256::digest(&bytes));
+        let etag = state.etag.unwrap_or(&sha);
+        write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\nETag: \"{etag}\"\r\n")?;
+        if method == "HEAD" {
+            return stream.write_all(b"\r\n");
+        }
+        let cut = state.cut.take().unwrap_or(bytes.len()).min(bytes.len());
+        return match how {
+            Unsized::Length => {
+                write!(stream, "Content-Length: {}\r\n\r\n", bytes.len())?;
+                stream.write_all(&bytes[..cut])
+            }
+            Unsized::Chunked => {
+                write!(stream, "Transfer-Encoding: chunked\r\n\r\n{:x}\r\n", bytes.len())?;
+                stream.write_all(&bytes[..cut])?;
+                if cut == bytes.len() { stream.write_all(b"\r\n0\r\n\r\n") } else { Ok(()) }
+            }
+            Unsized::End => {
+                stream.write_all(b"\r\n")?;
+                stream.write_all(&bytes[..cut])
+            }
+        };
+    }
     let resolve = path == format!("/org/name/resolve/{COMMIT}/{name}");
     if resolve && name.ends_with(".safetensors") {
         let sha = hex(&Sha256::digest(&bytes));
         let sha = state.wrong_hash.map_or(sha, str::to_owned);
         // Another host, which is to see no token.
+        let scheme = if state.tls { "https" } else { "http" };
         let headers = format!(
-            "X-Linked-Etag: \"{sha}\"\r\nX-Linked-Size: {}\r\nLocation: http://localhost:{port}/cdn/{name}\r\n",
+            "X-Linked-Etag: \"{sha}\"\r\nX-Linked-Size: {}\r\nLocation: {scheme}://localhost:{port}/cdn/{name}\r\n",
             bytes.len()
         );
         return reply("302 Found", &headers, b"");
@@ -182,7 +271,8 @@ fn answer(
     if resolve {
         let sha =
             hex(&Sha1::digest([format!("blob {}\0", bytes.len()).as_bytes(), &bytes].concat()));
-        let headers = format!("ETag: W/\"{sha}\"\r\nContent-Length: {}\r\n", bytes.len());
+        let etag = state.etag.map_or(format!("W/\"{sha}\""), str::to_owned);
+        let headers = format!("ETag: {etag}\r\nContent-Length: {}\r\n", bytes.len());
         return reply("200 OK", &headers, &bytes);
     }
     if state.round {
@@ -361,7 +451,7 @@ fn goes_where_the_hub_sends_it_and_the_token_does_not() {
     );
     fails(
         Behaviour { round: true, ..Behaviour::default() },
-        &[WEIGHTS, "no answer that helps (HTTP 302"],
+        &[WEIGHTS, "the answer is no file (HTTP 302"],
     );
 }
 
@@ -389,6 +479,13 @@ fn refusals_are_explained() {
         &["HTTP 404", "no such folder here", "no such repository, revision or file"],
     );
     fails(refuse(&[429; 9]), &["HTTP 429", "too many requests"]);
+    fails(refuse(&[503; 9]), &["HTTP 503", "the Hub has trouble of its own, try again later"]);
+    fails(refuse(&[400]), &["HTTP 400", "the Hub does not understand the request"]);
+    fails(refuse(&[407]), &["HTTP 407", "a proxy asks for a name and a password"]);
+    fails(
+        Behaviour { listing: Some("<html><p>Sign in</html>"), ..Behaviour::default() },
+        &["the answer is a page of HTML, not the Hub's list of its files"],
+    );
     fails(
         Behaviour { token: Some("hf_right"), ..Behaviour::default() },
         &["HTTP 401", "is not good"],
@@ -396,6 +493,148 @@ fn refusals_are_explained() {
     // Later is soon enough.
     let (server, _copy, home) = serve(refuse(&[429, 503]));
     works(&mut server.command(home.path()));
+}
+
+/// What a token, a login or a later time would give is in the cache already.
+#[test]
+fn what_the_cache_has_is_used_with_a_note_where_the_hub_gives_nothing() {
+    let (server, copy, home) = serve(Behaviour::default());
+    works(&mut server.command(home.path()));
+    let run = |refuse: &[u16]| {
+        let behaviour = Behaviour { refuse: refuse.to_vec(), ..Behaviour::default() };
+        let server = Server::start(copy.path().to_owned(), behaviour);
+        server.loud_command(home.path()).arg("--force").output().unwrap()
+    };
+    for refuse in [&[401][..], &[403], &[429; 4], &[500; 4], &[503; 4]] {
+        let output = run(refuse);
+        let stderr = stderr(&output);
+        assert!(output.status.success(), "{stderr}");
+        let note = stderr.lines().find(|line| line.starts_with("note: the Hub: ")).unwrap();
+        let status = format!("(HTTP {} from ", refuse[0]);
+        assert!(note.contains(&status) && note.contains("what the cache has is used"), "{note}");
+        assert!(note.contains(COMMIT), "{note}");
+    }
+    // One that is gone is gone.
+    assert_fails(&run(&[404]), &["HTTP 404"]);
+    let nowhere = "http://127.0.0.1:1";
+    let mut command = server.loud_command(home.path());
+    let output = command.arg("--force").env("HF_ENDPOINT", nowhere).output().unwrap();
+    assert!(stderr(&output).contains("note: the Hub: it cannot be reached: "), "{output:?}");
+
+    let weights = cache(home.path()).join("snapshots").join(COMMIT).join(WEIGHTS);
+    std::fs::remove_file(&weights).unwrap();
+    assert_fails(
+        &run(&[403]),
+        &["org/name: access is refused", "HTTP 403", "has no weights (model.s"],
+    );
+}
+
+#[test]
+fn offline_it_names_what_the_cache_lacks() {
+    let copy = Copy::of("d_sharded_fp32");
+    let server = Server::start(copy.path().to_owned(), Behaviour::default());
+    let home = temp_dir();
+    works(&mut server.command(home.path()));
+    let snapshot = cache(home.path()).join("snapshots").join(COMMIT);
+    let run = |variable: &str| {
+        let mut command = server.loud_command(home.path());
+        command.arg("--force").env(variable, "1").output().unwrap()
+    };
+    // It is known what the repository has not: nothing is noted of it.
+    let output = run("TRANSFORMERS_OFFLINE");
+    assert!(output.status.success() && !stderr(&output).contains("without the Hub"), "{output:?}");
+    for name in ["config.json", "model-00002-of-00004.safetensors"] {
+        std::fs::rename(snapshot.join(name), home.path().join("aside")).unwrap();
+        let lack = format!("{COMMIT} has no {name}");
+        assert_fails(&run("HF_HUB_OFFLINE"), &["org/name: HF_HUB_OFFLINE is set, and ", &lack]);
+        assert_fails(&run("TRANSFORMERS_OFFLINE"), &["TRANSFORMERS_OFFLINE is set, and ", &lack]);
+        std::fs::rename(home.path().join("aside"), snapshot.join(name)).unwrap();
+    }
+    // Without an index, the set of shards says what it lacks.
+    std::fs::remove_file(snapshot.join("model.safetensors.index.json")).unwrap();
+    assert!(run("HF_HUB_OFFLINE").status.success());
+    std::fs::remove_file(snapshot.join("model-00003-of-00004.safetensors")).unwrap();
+    assert_fails(&run("HF_HUB_OFFLINE"), &["no model-00003-of-00004.safetensors"]);
+    for n in [1, 2, 4] {
+        std::fs::remove_file(snapshot.join(format!("model-0000{n}-of-00004.safetensors"))).unwrap();
+    }
+    assert_fails(
+        &run("HF_HUB_OFFLINE"),
+        &["has no weights (model.safetensors, pytorch_model.bin)"],
+    );
+    assert_eq!(run("HF_HUB_OFFLINE").status.code(), Some(1));
+
+    // A cache of another tool, which asked for some files alone.
+    let home = temp_dir();
+    let server = Server::start(checkpoint().path().to_owned(), Behaviour::default());
+    let snapshot = cache(home.path()).join("snapshots").join(COMMIT);
+    std::fs::create_dir_all(&snapshot).unwrap();
+    for name in ["config.json", WEIGHTS] {
+        std::fs::copy(case("m_small_activations_eps").join(name), snapshot.join(name)).unwrap();
+    }
+    let mut command = server.loud_command(home.path());
+    let output = command.args(["--revision", COMMIT]).env("HF_HUB_OFFLINE", "1").output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let note = "note: the cache has no generation_config.json, tokenizer_config.json, \
+                special_tokens_map.json, tokenizer.json, and without the Hub it is not known whether";
+    assert!(stderr(&output).contains(note), "{}", stderr(&output));
+}
+
+/// As servers and proxies do that compress, or make the answer as they send it.
+#[test]
+fn a_file_whose_length_is_not_announced_is_downloaded() {
+    for how in [Unsized::Length, Unsized::Chunked, Unsized::End] {
+        for cut in [None, Some(100)] {
+            let behaviour = Behaviour { unsized_as: Some(how), cut, ..Behaviour::default() };
+            let (server, copy, home) = serve(behaviour);
+            let output = server.command(home.path()).output().unwrap();
+            // An end of the connection looks like that of the file, but for its hash.
+            if how == Unsized::End && cut.is_some() {
+                assert_fails(&output, &["config.json: its hash is ", "not kept"]);
+                works(&mut server.command(home.path()));
+            } else {
+                assert!(output.status.success(), "{how:?} {cut:?} {}", stderr(&output));
+            }
+            let snapshot = cache(home.path()).join("snapshots").join(COMMIT);
+            for name in names(copy.path()) {
+                let [a, b] =
+                    [&snapshot, copy.path()].map(|f| std::fs::read(f.join(&name)).unwrap());
+                assert!(a == b, "{how:?} {name}");
+            }
+        }
+    }
+    let (unsized_as, etag) = (Some(Unsized::End), Some("no-hash"));
+    fails(
+        Behaviour { unsized_as, etag, ..Behaviour::default() },
+        &["config.json: the Hub does not say its size, nor marks its end"],
+    );
+}
+
+#[test]
+fn an_authority_of_its_own_is_trusted_if_the_environment_names_it() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tls");
+    let (server, _copy, home) = serve(Behaviour { tls: true, ..Behaviour::default() });
+    let run = |variable: &str, path: &Path| {
+        let mut command = server.command(home.path());
+        command.env(variable, path).output().unwrap()
+    };
+    let output = server.command(home.path()).output().unwrap();
+    assert_fails(&output, &["it cannot be reached", "UnknownIssuer", "set SSL_CERT_FILE"]);
+    let output = run("SSL_CERT_FILE", &data.join("server.key"));
+    assert_fails(&output, &["SSL_CERT_FILE is ", "server.key, which has no certificate"]);
+    assert_fails(
+        &run("SSL_CERT_FILE", &data.join("absent")),
+        &["which cannot be read: No such file"],
+    );
+    for (variable, path) in [
+        ("SSL_CERT_FILE", data.join("authority.pem")),
+        ("REQUESTS_CA_BUNDLE", data.join("authority.pem")),
+        ("SSL_CERT_DIR", data),
+    ] {
+        let output = run(variable, &path);
+        assert!(output.status.success(), "{variable} {}", stderr(&output));
+        std::fs::remove_dir_all(cache(home.path())).unwrap();
+    }
 }
 
 #[test]
@@ -423,7 +662,11 @@ fn wrong_data_are_not_kept() {
     fails(Behaviour { longer: 3, ..Behaviour::default() }, &[WEIGHTS, "but the Hub announced"]);
     fails(
         Behaviour { wrong_hash: Some("../../x"), ..Behaviour::default() },
-        &["etag is ../../x, which is none"],
+        &["its ETag is ../../x, which cannot name a file of the cache"],
+    );
+    fails(
+        Behaviour { etag: Some(""), ..Behaviour::default() },
+        &["config.json: http://127.0.0.1:", " answers without an ETag", "proxy or mirror"],
     );
 }
 
@@ -444,6 +687,10 @@ fn shards_come_from_their_own_folder_alone() {
 #[test]
 fn a_token_may_stand_in_a_file() {
     let (server, _copy, home) = serve(Behaviour { token: Some("hf_y"), ..Behaviour::default() });
+    let elsewhere = temp_dir();
+    let mut command = server.command(elsewhere.path());
+    works(command.env("HUGGING_FACE_HUB_TOKEN", "hf_y"));
+    works(command.env("HF_TOKEN", "hf_y").env("HUGGING_FACE_HUB_TOKEN", "hf_wrong"));
     std::fs::write(home.path().join("mine"), "hf_y\n").unwrap();
     works(server.command(home.path()).env("HF_TOKEN_PATH", home.path().join("mine")));
     works(server.command(home.path()).env("HOME", home.path()).env("HF_TOKEN_PATH", "~/mine"));
