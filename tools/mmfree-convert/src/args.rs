@@ -99,6 +99,9 @@ pub enum Command {
         #[arg(short, long, value_name = "FOLDER")]
         output: PathBuf,
 
+        #[command(flatten)]
+        threads: Threads,
+
         /// Show nothing but errors
         #[arg(long)]
         quiet: bool,
@@ -108,10 +111,26 @@ pub enum Command {
         /// The model file or saved session
         file: PathBuf,
 
+        #[command(flatten)]
+        threads: Threads,
+
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Threads {
+    /// Threads [default: as many as the machine has]; where it gives fewer, with those
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl Threads {
+    pub fn get(&self) -> Option<usize> {
+        self.threads.map(usize::from)
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -132,9 +151,8 @@ pub struct OutputArgs {
     #[arg(long, value_enum, default_value_t = EmbedArg::Source)]
     pub embed: EmbedArg,
 
-    /// Threads [default: as many as the machine has]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
+    #[command(flatten)]
+    pub threads: Threads,
 
     /// Print a summary as JSON
     #[arg(long)]
@@ -177,7 +195,7 @@ impl OutputArgs {
                 EmbedArg::I8 => Embed::Only(EmbeddingType::Int8),
             },
             force: self.force,
-            threads: self.threads.map(usize::from),
+            threads: self.threads.get(),
             report: if self.quiet { Report::Silent } else { Report::Visible },
             cancel: Some(cancel),
         }

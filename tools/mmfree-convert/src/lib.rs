@@ -19,6 +19,7 @@ pub mod inspect;
 mod json;
 mod options;
 mod plan;
+mod pool;
 mod progress;
 mod repack;
 mod source;
@@ -58,7 +59,9 @@ pub fn convert(input: &Path, output: &Path, options: &Options) -> Result<Summary
     // An output that cannot be written is found before anything is read; dropped, it leaves nothing.
     drop(AtomicFile::create(output, options.force)?);
     if std::fs::metadata(input).is_ok_and(|meta| meta.is_file()) {
-        return write_model(&repack::Packed::open(input)?, output, options);
+        return pool::run(options.threads, || {
+            write::write_here(&repack::Packed::open(input)?, output, options)
+        });
     }
     let checkpoint = Checkpoint::open(input)?;
     if checkpoint.reads_from(output) {

@@ -82,14 +82,15 @@ fn run(args: Args) -> Result<(), Failure> {
             let contents = mmfree_convert::inspect::inspect(&file)?;
             if json { print_json(&contents) } else { print(&format!("{contents}")) }
         }
-        Some(Command::Unpack { file, output, quiet }) => {
+        Some(Command::Unpack { file, output, threads, quiet }) => {
             let report = if quiet { Report::Silent } else { Report::Visible };
-            let options = Options { report, cancel: Some(cancel()), ..Options::default() };
+            let threads = threads.get();
+            let options = Options { report, threads, cancel: Some(cancel()), ..Options::default() };
             mmfree_convert::unpack(&file, &output, &options)?;
             if quiet { Ok(()) } else { print(&format!("{}\n", output.display())) }
         }
-        Some(Command::Verify { file, json }) => {
-            let found = mmfree_convert::verify::verify(&file)?;
+        Some(Command::Verify { file, threads, json }) => {
+            let found = mmfree_convert::verify::verify(&file, threads.get())?;
             if json {
                 print_json(&found)?
             } else {

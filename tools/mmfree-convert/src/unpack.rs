@@ -24,6 +24,7 @@ use crate::error::Result;
 use crate::floats::{type_name, type_size};
 use crate::options::Options;
 use crate::plan::{count, scale_name};
+use crate::pool;
 use crate::progress::Progress;
 use crate::unpacked;
 use crate::verify;
@@ -48,12 +49,7 @@ pub fn unpack(input: &Path, output: &Path, options: &Options) -> Result<()> {
     if !free {
         return Err(Error::invalid(output, "exists already; name another folder").into());
     }
-    let threads = options.threads.unwrap_or(0);
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .map_err(|e| crate::Error::Option(format!("cannot start {threads} threads: {e}")))?;
-    pool.install(|| {
+    pool::run(options.threads, || {
         verify::check(&file)?.into_result()?;
         let mut folder = Folder::create(output)?;
         write_small_files(&file, &mut folder)?;

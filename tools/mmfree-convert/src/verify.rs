@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::hash;
+use crate::pool;
 use crate::text::clip;
 
 /// What a check of a model file or of a saved state found.
@@ -42,15 +43,17 @@ pub struct Damage {
 
 /// Reads all of the file at `path`. Of a model file: the SHA-256 of the header and of each tensor, every code of
 /// the packed matrices, their row constants, every float, and the model hash. Of a saved state or session: its SHA-256.
+/// On so many threads, or as many as the machine has.
 ///
 /// # Errors
 /// As [`ModelFile::open`]: a file that cannot be opened as a model. Damage is no error here.
-pub fn verify(path: &Path) -> Result<Verification> {
+pub fn verify(path: &Path, threads: Option<usize>) -> Result<Verification> {
     let bytes = Mapping::open(path)?;
     if SavedState::is_one(&bytes) {
         check_saved(path, &bytes)
     } else {
-        check(&ModelFile::open(path)?)
+        let file = ModelFile::open(path)?;
+        pool::run(threads, || check(&file))
     }
 }
 
@@ -75,7 +78,7 @@ fn check_saved(path: &Path, bytes: &[u8]) -> Result<Verification> {
     })
 }
 
-/// The same for an open file.
+/// The same for an open file, on the threads of the pool that calls it.
 pub(crate) fn check(file: &ModelFile) -> Result<Verification> {
     let invalid = |reason: String| Error::invalid(file.path(), reason);
     let (start, header) = read_header(file.bytes()).map_err(|e| invalid(clip(&e.to_string())))?;

@@ -17,6 +17,7 @@ use crate::floats::encode;
 use crate::hash;
 use crate::options::Options;
 use crate::plan::{Part, Plan, count};
+use crate::pool;
 use crate::progress::Progress;
 use crate::source::Source;
 use crate::summary::{Sizes, Summary};
@@ -34,13 +35,13 @@ const VALUES: usize = 1 << 18;
 /// An output that exists or cannot be written, a source that cannot be read or has values that are
 /// not finite.
 pub fn write_model(source: &dyn Source, output: &Path, options: &Options) -> Result<Summary> {
+    pool::run(options.threads, || write_here(source, output, options))
+}
+
+/// The same on the threads of the pool that calls it.
+pub(crate) fn write_here(source: &dyn Source, output: &Path, options: &Options) -> Result<Summary> {
     let file = AtomicFile::create(output, options.force)?;
-    let threads = options.threads.unwrap_or(0); // 0: as many as the machine has.
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .map_err(|e| Error::Option(format!("cannot start {threads} threads: {e}")))?;
-    pool.install(|| Writer::new(source, file, options)?.run(output))
+    Writer::new(source, file, options)?.run(output)
 }
 
 /// A file in the making.

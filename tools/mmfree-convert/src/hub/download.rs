@@ -5,10 +5,12 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
+use ureq::BodyReader;
 
 use super::cache::Cache;
 use super::cache::variable;
@@ -280,40 +282,44 @@ impl Download<'_> {
 }
 
 /// The bytes of an answer as they come, read by a thread of their own: a connection that says nothing
-/// any more, as one whose other end is gone, would hold up whoever reads from it for ever.
+/// any more, as one whose other end is gone, would hold up whoever reads from it for ever. Where the
+/// system gives no thread, they are read all the same.
 struct Incoming {
-    chunks: Receiver<io::Result<Vec<u8>>>,
+    body: Arc<Mutex<BodyReader<'static>>>,
+    chunks: Option<Receiver<io::Result<Vec<u8>>>>,
     silence: Duration,
 }
 
 impl Incoming {
-    fn start(mut body: impl Read + Send + 'static) -> Incoming {
+    fn start(body: BodyReader<'static>) -> Incoming {
         let seconds = variable("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|text| text.parse().ok());
         let silence = seconds.filter(|&n| n > 0).map_or(SILENCE, Duration::from_secs);
+        let body = Arc::new(Mutex::new(body));
         let (sender, chunks) = sync_channel(16);
-        std::thread::spawn(move || {
+        let read = body.clone();
+        let thread = std::thread::Builder::new().spawn(move || {
             loop {
-                let mut chunk = vec![0; 1 << 16];
-                let read = body.read(&mut chunk).map(|count| {
-                    chunk.truncate(count);
-                    chunk
-                });
-                let last = !read.as_ref().is_ok_and(|chunk| !chunk.is_empty());
-                if sender.send(read).is_err() || last {
+                let chunk = read_chunk(&read);
+                let last = !chunk.as_ref().is_ok_and(|chunk| !chunk.is_empty());
+                if sender.send(chunk).is_err() || last {
                     return;
                 }
             }
         });
-        Incoming { chunks, silence }
+        Incoming { body, chunks: thread.is_ok().then_some(chunks), silence }
     }
 
     /// The next bytes; none at the end.
     fn next(&self, options: &Options) -> std::result::Result<Vec<u8>, Stop> {
         let cut = |reason: String| Stop::Failed(Failure::Network(format!("was cut: {reason}")));
+        options.check_cancelled().map_err(|_| Stop::Cancelled)?;
+        let Some(chunks) = &self.chunks else {
+            return read_chunk(&self.body).map_err(|e| cut(clip(&e.to_string())));
+        };
         let end = Instant::now() + self.silence;
         loop {
             options.check_cancelled().map_err(|_| Stop::Cancelled)?;
-            match self.chunks.recv_timeout(GLANCE) {
+            match chunks.recv_timeout(GLANCE) {
                 Ok(chunk) => return chunk.map_err(|e| cut(clip(&e.to_string()))),
                 Err(RecvTimeoutError::Timeout) if Instant::now() < end => {}
                 Err(RecvTimeoutError::Timeout) => {
@@ -323,6 +329,15 @@ impl Incoming {
             }
         }
     }
+}
+
+/// The next bytes of a body; none at the end.
+fn read_chunk(body: &Mutex<BodyReader<'static>>) -> io::Result<Vec<u8>> {
+    let mut chunk = vec![0; 1 << 16];
+    let mut body = body.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = body.read(&mut chunk)?;
+    chunk.truncate(count);
+    Ok(chunk)
 }
 
 /// The hash of some bytes and a whole file.

@@ -14,6 +14,7 @@ mod pickled;
 mod real_checkpoints;
 mod repack;
 mod synthesize;
+mod threads;
 mod torch;
 mod unpack;
 mod verify;
