@@ -619,3 +619,111 @@ mod signals {
         assert!(session.pending().len() > 1);
     }
 }
+
+#[test]
+fn sampling_options_change_the_text_and_are_reported() {
+    let common = ["The old king", "-n", "8", "--seed", "9", "--json"];
+    let with = |more: &[&str]| run(common.iter().chain(more));
+    let plain = with(&["--quiet"]).json();
+    let first = plain["ids"][0].as_u64().unwrap();
+    let ban = format!("{first}=-inf");
+    for (more, key, value) in [
+        (&["--presence-penalty", "-1"][..], "presence_penalty", serde_json::json!(-1.0)),
+        (&["--frequency-penalty=-0.5"], "frequency_penalty", serde_json::json!(-0.5)),
+        (&["--typical-p", "0.5"], "typical_p", serde_json::json!(0.5)),
+        (&["--repeat-last-n", "16"], "repeat_last_n", serde_json::json!(16)),
+        (&["--repeat-last-n", "-1"], "repeat_last_n", serde_json::json!(0)),
+        (&["--no-repeat-ngram", "2"], "no_repeat_ngram", serde_json::json!(2)),
+        (&["--suppress-tokens", "7, 5"], "suppress_tokens", serde_json::json!([5, 7])),
+        (
+            &["--logit-bias", "5=-1", "--logit-bias", "7=2"],
+            "logit_bias",
+            serde_json::json!({"5": -1.0, "7": 2.0}),
+        ),
+        (&["--logit-bias", &ban], "logit_bias", serde_json::json!({first.to_string(): "-inf"})),
+    ] {
+        let done = with(more);
+        let stderr = done.stderr.clone();
+        assert_eq!(done.json()["sampling"][key], value, "{more:?}");
+        let shown = format!("{} ", key.replace('_', "-"));
+        let line = stderr.lines().find(|line| line.starts_with("sample: ")).unwrap();
+        assert!(line.contains("temperature 0.7, "), "{line}");
+        assert_eq!(line.contains(&shown), value != 0, "{line}");
+    }
+    let banned = with(&["--logit-bias", &ban, "--quiet"]).json();
+    assert!(banned["ids"].as_array().unwrap().iter().all(|id| *id != first));
+    let suppressed = with(&["--suppress-tokens", &first.to_string(), "--quiet"]).json();
+    assert_eq!(suppressed["ids"], banned["ids"]);
+    let greedy = run(["The old king", "-n", "1", "--greedy", "--repeat-penalty", "1.5"]);
+    assert!(greedy.stderr.contains("sample: greedy, repeat-penalty 1.5\n"), "{}", greedy.stderr);
+
+    for (option, value, word) in [
+        ("--presence-penalty", "2.5", "-2 to 2"),
+        ("--frequency-penalty", "-3", "-2 to 2"),
+        ("--typical-p", "0", "above 0, and 1 at most"),
+        ("--repeat-last-n", "-2", "-1 for all"),
+        ("--logit-bias", "5", "15043=-1.5"),
+        ("--logit-bias", "5=inf", "a number or -inf"),
+        ("--suppress-tokens", "-1", "no token id"),
+        ("--no-repeat-ngram", "-1", "whole number"),
+    ] {
+        refused(&["x", option, value], 2, &[option, word]);
+    }
+    refused(&["x", "--logit-bias", "2048=1"], 1, &["logit bias: token id 2048", "0 to 2047"]);
+    refused(&["x", "--suppress-tokens", "7,99999"], 1, &["suppressed tokens: token id 99999"]);
+    let all: Vec<String> = (0..2048).map(|id| id.to_string()).collect();
+    let words = ["no token can be chosen at token 2: all 2048 are banned, by suppressed tokens"];
+    refused(&["--ids", "1,2", "--suppress-tokens", &all.join(",")], 1, &words);
+}
+
+#[test]
+fn the_generation_config_applies_to_text_and_info() {
+    let dir = TempDir::new();
+    let from = "\\\"do_sample\\\": true,\\n  \\\"temperature\\\": 0.7,\\n  \\\"top_p\\\": 0.9";
+    let model = |keys: &str| {
+        let keys = format!("{:1$}", keys.replace('"', "\\\""), from.len());
+        demo_with(&dir, from, &keys)
+    };
+    let greedy = run(["The old king", "--greedy", "--json", "-n", "5", "-q"]).json();
+    let first = greedy["ids"][0].as_u64().unwrap();
+    let with = |model: &str, more: &[&str]| {
+        run(["The old king", "-m", model, "--json", "-q"].iter().chain(more)).json()
+    };
+
+    let short = model("\"max_new_tokens\": 3, \"repetition_penalty\": 1.5");
+    assert_eq!(with(&short, &[])["ids"].as_array().unwrap().len(), 3);
+    assert_eq!(with(&short, &[])["stop"], "max_tokens");
+    assert_eq!(with(&short, &["-n", "5"])["ids"].as_array().unwrap().len(), 5);
+    let info = run(["info", "-m", &short]).text();
+    assert!(info.contains("sampling    greedy, repeat-penalty 1.5\n"), "{info}");
+    assert!(info.contains("            3 new tokens at most\n"), "{info}");
+    let info = run(["info", "-m", &short, "--json"]).json();
+    assert_eq!(info["sampling"]["repeat_penalty"], 1.5);
+    assert_eq!(
+        (&info["max_new_tokens"], &info["max_length"]),
+        (&3.into(), &serde_json::Value::Null)
+    );
+
+    let long = model("\"max_length\": 9, \"num_beams\": 4, \"typical_p\": 0.5");
+    let got = with(&long, &[]);
+    let prompt = got["prompt_ids"].as_array().unwrap().len();
+    assert_eq!(
+        (got["ids"].as_array().unwrap().len(), &got["stop"]),
+        (9 - prompt, &"max_length".into())
+    );
+    assert_eq!(with(&long, &["-n", "12"])["ids"].as_array().unwrap().len(), 12);
+    let info = run(["info", "-m", &long]).text();
+    assert!(info.contains("without effect here: num_beams 4\n"), "{info}");
+    let info = run(["info", "-m", &long, "--json"]).json();
+    assert_eq!(info["generation_not_applied"], serde_json::json!(["num_beams 4"]));
+
+    // A token that is not there is nobody's.
+    let bad = model(&format!("\"bad_words_ids\": [[{first}], [99999]]"));
+    let ids = with(&bad, &["-n", "5"])["ids"].clone();
+    assert!(ids.as_array().unwrap().iter().all(|id| *id != first), "{ids}");
+    assert_eq!(with(&bad, &["-n", "5", "--suppress-tokens", ""])["ids"], greedy["ids"]);
+    let bad = model("\"no_repeat_ngram_size\": \"two\"");
+    let words = ["no_repeat_ngram_size is \"two\", must be a whole number", "--no-repeat-ngram"];
+    refused(&["x", "-m", &bad], 1, &words);
+    run(["x", "-m", &bad, "--no-repeat-ngram", "0", "-n", "1"]).text();
+}

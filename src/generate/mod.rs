@@ -2,6 +2,7 @@
 
 mod batch;
 mod generation;
+mod generation_keys;
 mod limits;
 mod logprobs;
 #[cfg(not(feature = "tokenizer"))]

@@ -4,15 +4,17 @@ use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use mmfree::SamplerOptions;
 use mmfree::kernels::Isa;
 
 #[path = "bench/args.rs"]
 mod bench;
+#[path = "sampling/args.rs"]
+mod sampling;
 #[path = "typed.rs"]
 mod typed;
 
 pub use bench::{BenchArgs, BenchCommand, KernelBenchArgs, ModelBenchArgs};
+pub use sampling::{SamplingArgs, Suppressed};
 
 /// Writes text with a MatMul-free language model.
 ///
@@ -31,8 +33,8 @@ pub use bench::{BenchArgs, BenchCommand, KernelBenchArgs, ModelBenchArgs};
         mmfree-infer perplexity -m model.mmfree -f book.txt\n  \
         mmfree-infer logits -m model.mmfree --ids 1,15043 -o logits.safetensors\n\n\
         Sampling is as the checkpoint's generation config has it, else greedy; any of\n\
-        --temp, --top-k, --top-p and --min-p turns it on. The same seed gives the same\n\
-        text on every machine.\n\n\
+        --temp, --top-k, --top-p, --min-p and --typical-p turns it on. The same seed\n\
+        gives the same text on every machine.\n\n\
         A prompt that is the name of a command goes through -p, as in -p info."
 )]
 pub struct Args {
@@ -142,7 +144,8 @@ pub struct GenerateArgs {
     #[command(flatten)]
     pub prompt: PromptArgs,
 
-    /// New tokens at most, -1 for no end [default: 128, or without end under --max-length]
+    /// New tokens at most, -1 for no end [default: the checkpoint's, else 128, or without end under
+    /// --max-length]
     #[arg(short = 'n', long, value_name = "N", value_parser = at_most)]
     pub max_tokens: Option<AtMost>,
 
@@ -176,40 +179,6 @@ pub struct GenerateArgs {
     /// Go on with a saved session; a prompt is appended as it is, without BOS
     #[arg(long, value_name = "FILE", help_heading = "Sessions")]
     pub load_state: Option<PathBuf>,
-}
-
-/// Defaults are those of the checkpoint's generation config; where it has none, the likeliest token
-/// is taken.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Sampling")]
-pub struct SamplingArgs {
-    /// Take the likeliest token
-    #[arg(long, conflicts_with_all = ["temp", "top_k", "top_p", "min_p"])]
-    pub greedy: bool,
-
-    /// Temperature; 0 is greedy
-    #[arg(long, value_name = "T", value_parser = temp)]
-    pub temp: Option<f32>,
-
-    /// Only the K likeliest tokens; 0 for all
-    #[arg(long, value_name = "K", value_parser = whole)]
-    pub top_k: Option<usize>,
-
-    /// Only the likeliest tokens that together have probability P
-    #[arg(long, value_name = "P", value_parser = top_p)]
-    pub top_p: Option<f32>,
-
-    /// Only tokens at least P times as likely as the likeliest
-    #[arg(long, value_name = "P", value_parser = min_p)]
-    pub min_p: Option<f32>,
-
-    /// Make tokens that are there already less likely; 1 is off
-    #[arg(long, value_name = "X", value_parser = repeat_penalty)]
-    pub repeat_penalty: Option<f32>,
-
-    /// Seed of the draws [default: a random one, reported]
-    #[arg(long, value_name = "N", value_parser = seed)]
-    pub seed: Option<u64>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -372,10 +341,6 @@ fn whole(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| format!("must be a whole number, 0 to {}", usize::MAX))
 }
 
-fn seed(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("must be a whole number, 0 to {}", u64::MAX))
-}
-
 fn ids(text: &str) -> Result<Ids, String> {
     let parts = text.split([',', ' ', '\n', '\r', '\t']).filter(|part| !part.is_empty());
     let parsed: Result<Vec<u32>, String> = parts
@@ -396,35 +361,6 @@ fn threads(text: &str) -> Result<usize, String> {
 
 fn isa(text: &str) -> Result<Isa, String> {
     Isa::from_name(text).map_err(|error| error.to_string())
-}
-
-fn temp(text: &str) -> Result<f32, String> {
-    in_range(text, |temperature| SamplerOptions { temperature, ..Default::default() })
-}
-
-fn top_p(text: &str) -> Result<f32, String> {
-    in_range(text, |top_p| SamplerOptions { top_p, ..Default::default() })
-}
-
-fn min_p(text: &str) -> Result<f32, String> {
-    in_range(text, |min_p| SamplerOptions { min_p, ..Default::default() })
-}
-
-fn repeat_penalty(text: &str) -> Result<f32, String> {
-    in_range(text, |repeat_penalty| SamplerOptions { repeat_penalty, ..Default::default() })
-}
-
-/// A number that the sampler takes as the one option that `options` makes of it.
-fn in_range(text: &str, options: impl Fn(f32) -> SamplerOptions) -> Result<f32, String> {
-    let value = text.parse().map_err(|_| "must be a number")?;
-    match options(value).validate() {
-        Ok(()) => Ok(value),
-        // The value is there already.
-        Err(mmfree::Error::Option { reason, .. }) => {
-            Err(reason.split_once(", ").map_or(reason.as_str(), |(_, right)| right).to_owned())
-        }
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 fn context(text: &str) -> Result<usize, String> {

@@ -1,26 +1,22 @@
 //! The main job: a prompt in, text out.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mmfree::{
-    Error, GenerationConfig, GenerationFault, Limits, SamplerOptions, Session, StopReason,
-    StopStrings, TextStream,
+    Error, GenerationConfig, Limits, SamplerOptions, Session, StopReason, StopStrings, TextStream,
 };
 use serde::Serialize;
 
-use crate::args::{AtMost, GenerateArgs, SamplingArgs};
+use crate::args::GenerateArgs;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::open::Opened;
 use crate::output;
 use crate::prompt::Prompt;
 use crate::report::{self, Memory, bytes, rate, say, time, tokens};
-
-/// New tokens unless told otherwise.
-const MAX_TOKENS: usize = 128;
+use crate::sampling::{counts, instead, limits, sampling, seeded};
 
 pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     let prompt = Prompt::read(&args.prompt, args.load_state.is_some())?;
@@ -52,14 +48,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
         let reason = "the prompt is empty, and the model has no BOS token to begin with".to_owned();
         return Err(Failure::Message(reason));
     }
-    let limits = Limits {
-        max_tokens: match (args.max_tokens, args.max_length) {
-            (None, None) => Some(MAX_TOKENS),
-            (max_tokens, _) => max_tokens.and_then(|AtMost(count)| count),
-        },
-        max_length: args.max_length,
-        eos: if args.ignore_eos { Vec::new() } else { defaults.eos },
-    };
+    let limits = limits(args, &defaults);
     let writer = Writer::new(args, &opened, &session, &prompt, limits)?;
     let mut job = Job { args, opened: &opened, session, given, writer };
     let outcome = job.run(&interrupt);
@@ -90,43 +79,6 @@ fn load(opened: &Opened, path: &Path, quiet: bool) -> Result<Session, Failure> {
     Ok(session)
 }
 
-/// Whether a default that cannot be used would be, with these arguments.
-fn counts(fault: &GenerationFault, args: &GenerateArgs, defaults: &GenerationConfig) -> bool {
-    let given = &args.sampling;
-    // A saved session has its own.
-    let resumes = args.load_state.is_some();
-    let samples = !given.greedy && given.temp != Some(0.0);
-    let draws = samples && (asks_to_sample(given) || defaults.do_sample) && !resumes;
-    match fault.key {
-        Some("do_sample") => samples && !asks_to_sample(given) && !resumes,
-        Some("temperature") => {
-            samples && given.temp.is_none() && (draws || resumes && asks_to_sample(given))
-        }
-        Some("top_k") => draws && given.top_k.is_none(),
-        Some("top_p") => draws && given.top_p.is_none(),
-        Some("min_p") => draws && given.min_p.is_none(),
-        Some("repetition_penalty") => {
-            given.repeat_penalty.is_none() && !resumes && (draws || !defaults.leaves_unused(fault))
-        }
-        Some("eos_token_id") => !args.ignore_eos,
-        _ => samples && !asks_to_sample(given) && !resumes,
-    }
-}
-
-/// The option that makes up for a default that cannot be used.
-fn instead(key: &str) -> Option<&'static str> {
-    Some(match key {
-        "do_sample" => "--greedy or --temp",
-        "temperature" => "--temp",
-        "top_k" => "--top-k",
-        "top_p" => "--top-p",
-        "min_p" => "--min-p",
-        "repetition_penalty" => "--repeat-penalty",
-        "eos_token_id" => "--ignore-eos",
-        _ => return None,
-    })
-}
-
 /// The ids of the prompt, a BOS in front unless they go behind a saved session.
 fn prompt_ids(prompt: &Prompt, opened: &Opened, resumes: bool) -> Result<Vec<u32>, Failure> {
     match prompt {
@@ -144,41 +96,6 @@ fn prompt_ids(prompt: &Prompt, opened: &Opened, resumes: bool) -> Result<Vec<u32
                 tokenizer.encode_prompt(text)?
             })
         }
-    }
-}
-
-/// The options with a seed of 32 random bits: enough, and short enough to be typed again.
-fn seeded(options: SamplerOptions) -> SamplerOptions {
-    // The standard library's own source of random keys for hash maps.
-    SamplerOptions { seed: RandomState::new().build_hasher().finish() >> 32, ..options }
-}
-
-/// Whether one of the options that turn sampling on was given.
-fn asks_to_sample(args: &SamplingArgs) -> bool {
-    args.temp.is_some() || args.top_k.is_some() || args.top_p.is_some() || args.min_p.is_some()
-}
-
-/// The options as given over those of the session: the checkpoint's defaults, or what it was saved
-/// with.
-fn sampling(
-    args: &SamplingArgs,
-    defaults: &GenerationConfig,
-    session: SamplerOptions,
-) -> SamplerOptions {
-    let temperature = match args.temp {
-        _ if args.greedy => 0.0,
-        Some(temperature) => temperature,
-        None if asks_to_sample(args) && session.is_greedy() => defaults.sampler.temperature,
-        None => session.temperature,
-    };
-    SamplerOptions {
-        temperature,
-        top_k: args.top_k.unwrap_or(session.top_k),
-        top_p: args.top_p.unwrap_or(session.top_p),
-        min_p: args.min_p.unwrap_or(session.min_p),
-        repeat_penalty: args.repeat_penalty.unwrap_or(session.repeat_penalty),
-        seed: args.seed.unwrap_or(session.seed),
-        ..session
     }
 }
 
@@ -327,7 +244,7 @@ impl Job<'_> {
                     _ => None,
                 },
                 seed: options.seed,
-                sampling: options.into(),
+                sampling: options,
                 device: model.device().to_string(),
                 threads: model.threads(),
                 isa: model.isa().name(),
@@ -351,6 +268,7 @@ impl Job<'_> {
             None => String::new(),
         };
         say(&format!("text:   {}{rate}; ended by {}", tokens(ids.len()), outcome.stop.name()));
+        say(&format!("sample: {options}"));
         let unused = if options.is_greedy() { " (greedy: not used)" } else { "" };
         say(&format!("seed:   {}{unused}", options.seed));
         if let Some(memory) = memory {
@@ -370,7 +288,7 @@ struct Summary<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     stop_string: Option<&'a str>,
     seed: u64,
-    sampling: Sampling,
+    sampling: &'a SamplerOptions,
     device: String,
     threads: usize,
     isa: &'a str,
@@ -380,20 +298,4 @@ struct Summary<'a> {
     text_seconds: f64,
     text_tokens_per_second: Option<f64>,
     memory: Option<Memory>,
-}
-
-#[derive(Serialize)]
-struct Sampling {
-    temperature: f32,
-    top_k: usize,
-    top_p: f32,
-    min_p: f32,
-    repeat_penalty: f32,
-}
-
-impl From<&SamplerOptions> for Sampling {
-    fn from(options: &SamplerOptions) -> Sampling {
-        let &SamplerOptions { temperature, top_k, top_p, min_p, repeat_penalty, .. } = options;
-        Sampling { temperature, top_k, top_p, min_p, repeat_penalty }
-    }
 }

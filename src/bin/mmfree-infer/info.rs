@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use mmfree::error::Line;
 use mmfree::format::{Config, Embedding, FloatType};
 use mmfree::kernels::Isa;
 use mmfree::packing::Packing;
-use mmfree::{GenerationConfig, Model};
+use mmfree::{GenerationConfig, Model, SamplerOptions};
 use serde::Serialize;
 
 use crate::allowance::Allowance;
@@ -40,7 +41,15 @@ struct Info {
     /// Why it cannot be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     tokenizer_fault: Option<String>,
+    /// How a text is sampled unless told otherwise, in words.
     sampling_default: String,
+    /// The same as numbers, the seed aside.
+    sampling: SamplerOptions,
+    /// New tokens at most, and tokens of prompt and text, unless told otherwise.
+    max_new_tokens: Option<usize>,
+    max_length: Option<usize>,
+    /// What the checkpoint's generation config states and has no effect here.
+    generation_not_applied: Vec<String>,
     isa: &'static str,
     isas_available: Vec<&'static str>,
     threads: usize,
@@ -106,16 +115,10 @@ impl Info {
             .sum();
         let (defaults, faults) = GenerationConfig::from_file_lenient(file);
         let fault = faults.iter().find(|fault| !defaults.leaves_unused(fault));
-        let defaults = defaults.defaults();
-        let sampling_default = if let Some(fault) = fault {
-            format!("cannot be used: generation_config.json: {fault}")
-        } else if defaults.is_greedy() {
-            "greedy".to_owned()
-        } else {
-            format!(
-                "temperature {}, top-k {}, top-p {}, min-p {}",
-                defaults.temperature, defaults.top_k, defaults.top_p, defaults.min_p
-            )
+        let (sampling, limits) = (defaults.defaults(), defaults.limits());
+        let sampling_default = match fault {
+            Some(fault) => format!("cannot be used: generation_config.json: {fault}"),
+            None => sampling.to_string(),
         };
         let allowance = Allowance::now();
         Info {
@@ -129,6 +132,10 @@ impl Info {
             tokenizer: file.tokenizer_json().is_some(),
             tokenizer_fault: opened.try_tokenizer().err().map(str::to_owned),
             sampling_default,
+            sampling,
+            max_new_tokens: limits.max_tokens,
+            max_length: limits.max_length,
+            generation_not_applied: defaults.not_applied,
             isa: model.isa().name(),
             isas_available: Isa::available().iter().map(|isa| isa.name()).collect(),
             threads: model.threads(),
@@ -195,6 +202,16 @@ impl fmt::Display for Info {
         };
         writeln!(f, "tokenizer   {tokenizer}")?;
         writeln!(f, "sampling    {}", self.sampling_default)?;
+        if let Some(count) = self.max_new_tokens {
+            writeln!(f, "            {count} new tokens at most")?;
+        }
+        if let Some(length) = self.max_length {
+            writeln!(f, "            {length} tokens of prompt and text at most")?;
+        }
+        if !self.generation_not_applied.is_empty() {
+            let keys = self.generation_not_applied.join(", ");
+            writeln!(f, "            without effect here: {}", Line(&keys))?;
+        }
         writeln!(f, "hash        {}", self.hash)?;
         writeln!(
             f,

@@ -14,6 +14,7 @@ mod perplexity;
 mod prompt;
 mod report;
 mod residency;
+mod sampling;
 
 use std::process::ExitCode;
 

@@ -1,6 +1,9 @@
 //! How to choose tokens: the options of all filters.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Serialize, Serializer};
 
 use super::filters;
 use crate::error::{Error, Result};
@@ -9,7 +12,10 @@ use crate::error::{Error, Result};
 ///
 /// The filters work in the order of `docs/NUMERICS.md`, which has their formulas too: logit bias, repetition,
 /// frequency and presence penalty, what is banned, then top-k, temperature, top-p, min-p and typical-p.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// As JSON it is an object of all options by the names that the fields have; a bias of minus infinity, which JSON has no
+/// number for, is the string "-inf". `Display` names those that make a difference, in the words of the command line.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SamplerOptions {
     /// Divides the logits: below 1 the likely tokens become likelier. 0 is greedy: the likeliest
     /// token, the lowest id on a tie, of what the filters before top-k leave.
@@ -40,6 +46,7 @@ pub struct SamplerOptions {
     /// (Hugging Face's `no_repeat_ngram_size`).
     pub no_repeat_ngram: usize,
     /// Added to the logits of these tokens; minus infinity bans one.
+    #[serde(serialize_with = "biases")]
     pub logit_bias: BTreeMap<u32, f32>,
     /// Tokens that are never chosen.
     pub suppress_tokens: BTreeSet<u32>,
@@ -121,6 +128,48 @@ impl SamplerOptions {
             }
         }
     }
+}
+
+/// Characters of a value that `Display` shows.
+const SHOWN: usize = 60;
+
+impl fmt::Display for SamplerOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (counting, start) = if self.is_greedy() {
+            (&filters::OF_LOGITS[..], "greedy".to_owned())
+        } else {
+            (
+                &[&filters::OF_LOGITS[..], &filters::OF_DRAWS].concat()[..],
+                format!("temperature {}", self.temperature),
+            )
+        };
+        f.write_str(&start)?;
+        let off = SamplerOptions { temperature: self.temperature, ..Default::default() };
+        for setting in counting.iter().flat_map(|filter| filter.settings()) {
+            let text = (setting.text)(self);
+            if text != (setting.text)(&off) {
+                let name = setting.key.replace('_', "-");
+                match text.char_indices().nth(SHOWN) {
+                    Some((end, _)) => write!(f, ", {name} {}...", &text[..end])?,
+                    None => write!(f, ", {name} {text}")?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn biases<S: Serializer>(biases: &BTreeMap<u32, f32>, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Bias {
+        Number(f32),
+        Banned(&'static str),
+    }
+    serializer.collect_map(biases.iter().map(|(id, &bias)| match bias {
+        f32::NEG_INFINITY => (id, Bias::Banned("-inf")),
+        bias => (id, Bias::Number(bias)),
+    }))
 }
 
 fn settings() -> impl Iterator<Item = &'static Setting> {

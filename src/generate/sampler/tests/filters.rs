@@ -245,6 +245,46 @@ fn every_option_has_a_text() {
     assert_eq!(keys.len(), 13);
 }
 
+#[test]
+fn options_are_shown_where_they_make_a_difference() {
+    assert_eq!(SamplerOptions::default().to_string(), "greedy");
+    let options = SamplerOptions {
+        top_p: 0.9,
+        presence_penalty: -1.5,
+        logit_bias: [(3, 2.5), (7, f32::NEG_INFINITY)].into(),
+        suppress_tokens: (0..100).collect(),
+        seed: 5,
+        ..Default::default()
+    };
+    let common = "logit-bias 3:2.5,7:-inf, presence-penalty -1.5, suppress-tokens 0,1,2,3,";
+    let greedy = options.to_string();
+    assert!(
+        greedy.starts_with(&format!("greedy, {common}")) && greedy.ends_with("..."),
+        "{greedy}"
+    );
+    let drawn = SamplerOptions { temperature: 0.7, ..options }.to_string();
+    assert!(drawn.starts_with(&format!("temperature 0.7, {common}")), "{drawn}");
+    assert!(drawn.ends_with("..., top-p 0.9"), "{drawn}");
+}
+
+#[test]
+fn options_as_json_have_all_fields() {
+    let options = SamplerOptions {
+        temperature: 0.7,
+        logit_bias: [(3, 2.5), (7, f32::NEG_INFINITY)].into(),
+        suppress_tokens: [4, 5].into(),
+        seed: u64::MAX,
+        ..Default::default()
+    };
+    let json = serde_json::to_value(&options).unwrap();
+    assert_eq!(json["logit_bias"], serde_json::json!({"3": 2.5, "7": "-inf"}));
+    assert_eq!(json["suppress_tokens"], serde_json::json!([4, 5]));
+    assert_eq!(json["seed"], u64::MAX);
+    for (key, _) in options.to_texts() {
+        assert!(json.get(key).is_some(), "{key}");
+    }
+}
+
 /// Allows one token after the other of a list, and nothing behind it.
 #[derive(Clone)]
 struct Script(Vec<u32>);

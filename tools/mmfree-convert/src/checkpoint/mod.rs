@@ -162,29 +162,45 @@ fn parse_config(
     let invalid = |reason| Error::invalid(&folder.join(CONFIG), reason);
     let config = config::parse(&raw, tokens.is_ok().then_some(&generation)).map_err(invalid)?;
     let mut notes = config::check_keys(&raw, &config).map_err(invalid)?;
-    let unused = check_generation(tokens, files.get(GENERATION))
+    let of_generation = check_generation(tokens, files.get(GENERATION))
         .map_err(|e| Error::invalid(&folder.join(GENERATION), e))?;
-    notes.extend(unused);
+    notes.extend(of_generation);
     Ok((config, notes))
 }
 
-/// Finds values that the runtime cannot use, now and not when someone runs the model; gives a note
-/// on those that it needs only if it is told to sample.
+/// Keys of a generation config that a note names at most.
+const NAMED: usize = 20;
+
+/// Finds values that the runtime cannot use, now and not when someone runs the model; gives notes
+/// on those that it needs only if it is told to sample, and on what it does not apply.
 fn check_generation(
     tokens: Result<(), String>,
     text: Option<&String>,
-) -> Result<Option<String>, String> {
+) -> Result<Vec<String>, String> {
     tokens?;
     let text = text.map_or("{}", String::as_str);
     let (config, faults) = GenerationConfig::parse(text, Vec::new());
     if let Some(fault) = faults.iter().find(|fault| !config.leaves_unused(fault)) {
         return Err(fault.to_string());
     }
-    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    Ok((!faults.is_empty()).then(|| {
+    let mut notes = Vec::new();
+    if !faults.is_empty() {
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
         let faults = faults.join("; ");
-        format!("{GENERATION}: {faults}: not used, as do_sample is not true")
-    }))
+        notes.push(format!("{GENERATION}: {faults}: not used, as do_sample is not true"));
+    }
+    if !config.not_applied.is_empty() {
+        let names = config.not_applied.iter().take(NAMED).map(|name| clip(name));
+        let names = names.collect::<Vec<_>>().join(", ");
+        let more = match config.not_applied.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        notes.push(format!(
+            "{GENERATION}: without effect here, though Transformers' text depends on it: {names}{more}"
+        ));
+    }
+    Ok(notes)
 }
 
 /// Maps the tokenizer, if there is one that can be used; notes what a user should know.

@@ -266,3 +266,34 @@ fn a_tokenizer_of_another_kind_is_noted_with_what_makes_one() {
         }
     }
 }
+
+#[test]
+fn keys_of_the_generation_config_without_effect_are_noted() {
+    const NAME: &str = "generation_config.json";
+    let copy = Copy::of(FULL);
+    copy.edit_json(NAME, |json| {
+        json["suppress_tokens"] = json!([5, 7]);
+        json["bad_words_ids"] = json!([[9]]);
+        json["no_repeat_ngram_size"] = json!(3);
+        json["typical_p"] = json!(0.9);
+        json["max_new_tokens"] = json!(50);
+        json["num_beams"] = json!(1);
+    });
+    assert_eq!(notes(&copy), [""; 0]);
+    copy.edit_json(NAME, |json| {
+        json["num_beams"] = json!(4);
+        json["forced_eos_token_id"] = json!(2);
+        json["bad_words_ids"] = json!([[9], [10, 11]]);
+    });
+    let common = format!("{NAME}: without effect here, though Transformers' text depends on it: ");
+    let keys = "bad_words_ids of several tokens, forced_eos_token_id 2, num_beams 4";
+    assert_eq!(notes(&copy), [format!("{common}{keys}")]);
+    copy.edit_json(NAME, |json| {
+        for i in 0..1000 {
+            json[format!("key{i:04}\n")] = json!("x".repeat(500));
+        }
+    });
+    let notes = notes(&copy);
+    assert!(notes.len() == 1 && notes[0].ends_with(" and 983 more"), "{notes:?}");
+    assert!(notes[0].len() < 3000 && !notes[0].contains('\n'), "{}", notes[0]);
+}
