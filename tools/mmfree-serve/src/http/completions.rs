@@ -1,0 +1,315 @@
+//! `POST /v1/completions`.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use mmfree::Scored;
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use serde_json::Value;
+
+use super::errors::ApiError;
+use super::fields::{Fields, shown, whole};
+use super::generate::{Ask, Finish, Prompt, StreamOptions, Text, Usage, gather};
+use super::sampling::Sampling;
+use super::sse::{self, Chunks, Events};
+use super::{App, Client, Head, blocking, json};
+use crate::engine::{Update, What};
+use crate::metrics::Stopwatch;
+
+type Result<T> = std::result::Result<T, ApiError>;
+
+/// Tokens unless told otherwise, OpenAI's.
+const MAX_TOKENS: usize = 16;
+
+/// The most of the likeliest tokens that a score may have.
+pub const MOST_LIKELIEST: i64 = 20;
+
+pub async fn completions(
+    State(app): State<Arc<App>>,
+    Extension(client): Extension<Client>,
+    request: Request,
+) -> Result<Response> {
+    let watch = Stopwatch::start();
+    let body = super::body(&app, request, app.limits.max_body).await?;
+    let read = {
+        let app = Arc::clone(&app);
+        blocking(move || {
+            let asked = Asked::read(&app, &body)?;
+            let request = asked.ask.request(&app, client.space)?;
+            Ok((asked, request))
+        })
+    };
+    let (asked, request) = read.await?;
+    let updates = app.engine.submit(request)?;
+    app.metrics.requests.inc();
+    let head = Head::new(&app, "cmpl", "text_completion");
+    if asked.stream.stream {
+        let usage = Usage::new(&asked.ask);
+        let offsets = vec![0; asked.ask.len()];
+        let chunks = Stream { app: Arc::clone(&app), asked, head, usage, offsets };
+        return Ok(sse::response(&app, chunks, updates, watch));
+    }
+    let (texts, usage) = gather(&app, &asked.ask, updates, watch).await?;
+    let choices = texts.into_iter().enumerate();
+    let choices = choices.map(|(index, text)| asked.choice(&app, index, text)).collect();
+    let seed = Some(asked.ask.sampling.options.seed);
+    Ok(json(&Completion { head: &head, seed, choices, usage: Some(Some(&usage)) }).into_response())
+}
+
+/// A request that was read.
+struct Asked {
+    ask: Ask,
+    echo: bool,
+    stream: StreamOptions,
+}
+
+impl Asked {
+    fn read(app: &App, body: &[u8]) -> Result<Asked> {
+        let fields = Fields::parse(body)?;
+        app.check_model(&fields)?;
+        let reason = "this server cannot do that";
+        fields.refuse("suffix", reason, |value| value.as_str() == Some(""))?;
+        fields.refuse("best_of", reason, |value| whole(value).is_some_and(|n| n <= 1))?;
+        app.refuse_formats(&fields)?;
+        let stream = StreamOptions::read(&fields)?;
+        let sampling = Sampling::read(&fields, &app.defaults, app.limits.max_texts as usize)?;
+        let most = i64::from(app.limits.max_tokens);
+        let max_tokens = fields.whole("max_tokens", 0, most)?.map_or(MAX_TOKENS, |n| n as usize);
+        let logprobs = fields.whole("logprobs", 0, MOST_LIKELIEST)?.map(|n| n as usize);
+        let echo = fields.bool("echo")?.unwrap_or(false);
+        let prompts = prompts(app, &fields)?;
+        app.check_texts(prompts.len(), sampling.n)?;
+        let ask = Ask { prompts, sampling, max_tokens, logprobs, score_prompts: echo };
+        Ok(Asked { ask, echo, stream })
+    }
+
+    fn choice(&self, app: &App, index: usize, text: Text) -> Choice {
+        let mut logprobs = self.ask.logprobs.map(|_| LogProbs::default());
+        let mut out = String::new();
+        if self.echo {
+            let prompt = self.ask.prompt_of(index);
+            out += &prompt.text;
+            if let Some(logprobs) = &mut logprobs {
+                logprobs.prompt(app, prompt, &text.prompt_scores);
+            }
+        }
+        let before = out.chars().count();
+        if let Some(logprobs) = &mut logprobs {
+            for token in &text.tokens {
+                logprobs.push(app, &token.score, before + token.offset);
+            }
+        }
+        out += &text.text;
+        Choice { index, text: out, logprobs, finish_reason: text.finish }
+    }
+}
+
+/// The prompts: a string, a list of strings, ids, or a list of ids.
+fn prompts(app: &App, fields: &Fields) -> Result<Vec<Prompt>> {
+    let name = "prompt";
+    let right = "a string, a list of strings, token ids, or a list of lists of token ids";
+    let Some(value) = fields.get(name) else {
+        return Err(ApiError::field(name, format!("is missing, must be {right}")));
+    };
+    let wrong = |value: &Value| {
+        let place = if value.is_array() || value.is_object() { "holds" } else { "is" };
+        ApiError::field(name, format!("{place} {}, must be {right}", shown(value)))
+    };
+    match value {
+        Value::String(text) => Ok(vec![text_prompt(app, text)?]),
+        Value::Array(list) => match list.first() {
+            None => Err(ApiError::field(name, format!("is an empty list, must be {right}"))),
+            Some(Value::String(_)) => list
+                .iter()
+                .map(|one| text_prompt(app, one.as_str().ok_or_else(|| wrong(one))?))
+                .collect(),
+            Some(Value::Number(_)) => Ok(vec![id_prompt(app, list)?]),
+            Some(Value::Array(_)) => list
+                .iter()
+                .map(|one| id_prompt(app, one.as_array().ok_or_else(|| wrong(one))?))
+                .collect(),
+            Some(other) => Err(wrong(other)),
+        },
+        other => Err(wrong(other)),
+    }
+}
+
+fn text_prompt(app: &App, text: &str) -> Result<Prompt> {
+    let ids = app.encode_prompt(text)?;
+    app.prompt("prompt", ids, text.to_owned())
+}
+
+/// A prompt of ids: they are taken as they are, and no BOS is added.
+fn id_prompt(app: &App, list: &[Value]) -> Result<Prompt> {
+    let ids = app.ids("prompt", list)?;
+    let text = match &app.tokenizer {
+        Some(tokenizer) => {
+            tokenizer.decode(&ids).map_err(|error| ApiError::internal(error.to_string()))?
+        }
+        None => String::new(),
+    };
+    app.prompt("prompt", ids, text)
+}
+
+#[derive(Serialize)]
+struct Completion<'a> {
+    #[serde(flatten)]
+    head: &'a Head,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+    choices: Vec<Choice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Option<&'a Usage>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Choice {
+    index: usize,
+    text: String,
+    logprobs: Option<LogProbs>,
+    finish_reason: Option<Finish>,
+}
+
+/// Scores in the form of completions: lists of equal length.
+#[derive(Debug, Default, Serialize)]
+struct LogProbs {
+    text_offset: Vec<usize>,
+    token_logprobs: Vec<Option<f32>>,
+    tokens: Vec<String>,
+    top_logprobs: Vec<Option<Top>>,
+}
+
+/// The likeliest tokens as an object, in their order.
+#[derive(Debug, Default)]
+struct Top(Vec<(String, f32)>);
+
+impl Serialize for Top {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        self.0.iter().try_for_each(|(text, logprob)| map.serialize_entry(text, logprob))?;
+        map.end()
+    }
+}
+
+impl LogProbs {
+    /// The tokens of a prompt; the first has no score.
+    fn prompt(&mut self, app: &App, prompt: &Prompt, scores: &[Scored]) {
+        let mut offset = 0;
+        for (at, &id) in prompt.ids.iter().enumerate() {
+            let piece = app.piece(id);
+            match at.checked_sub(1).and_then(|at| scores.get(at)) {
+                Some(score) => self.push(app, score, offset),
+                None => {
+                    self.text_offset.push(offset);
+                    self.token_logprobs.push(None);
+                    self.tokens.push(piece.text.clone());
+                    self.top_logprobs.push(None);
+                }
+            }
+            // A special token is none of the text.
+            offset += if piece.special { 0 } else { piece.text.chars().count() };
+        }
+    }
+
+    fn push(&mut self, app: &App, score: &Scored, offset: usize) {
+        let mut top = Top::default();
+        let likeliest = score.likeliest.iter().map(|token| (token.id, token.logprob));
+        for (id, logprob) in likeliest.chain([(score.id, score.logprob)]) {
+            let text = app.piece(id).text;
+            match top.0.iter_mut().find(|(known, _)| *known == text) {
+                // Two tokens of one text, or the chosen one again: the larger number stays.
+                Some((_, known)) => *known = known.max(logprob),
+                None => top.0.push((text, logprob)),
+            }
+        }
+        self.text_offset.push(offset);
+        self.token_logprobs.push(Some(score.logprob));
+        self.tokens.push(app.piece(score.id).text);
+        self.top_logprobs.push(Some(top));
+    }
+}
+
+/// The chunks of a streamed answer: one for each token.
+struct Stream {
+    app: Arc<App>,
+    asked: Asked,
+    head: Head,
+    usage: Usage,
+    /// Characters of each text so far.
+    offsets: Vec<usize>,
+}
+
+impl Stream {
+    fn chunk(&self, choices: Vec<Choice>, events: &mut Events) {
+        let options = self.asked.stream;
+        let usage = match (options.continuous_usage, options.include_usage) {
+            (true, _) => Some(Some(&self.usage)),
+            (false, true) => Some(None),
+            (false, false) => None,
+        };
+        let seed = Some(self.asked.ask.sampling.options.seed);
+        events.push(&Completion { head: &self.head, seed, choices, usage });
+    }
+}
+
+impl Chunks for Stream {
+    fn begin(&mut self, _events: &mut Events) {}
+
+    fn update(&mut self, update: Update, events: &mut Events) {
+        self.usage.count(&update, &self.asked.ask);
+        let index = update.sequence;
+        let scored = self.asked.ask.logprobs.is_some();
+        let (text, logprobs, finish_reason) = match update.what {
+            What::Prompt { scores, .. } => {
+                if !self.asked.echo {
+                    return;
+                }
+                let prompt = self.asked.ask.prompt_of(index).clone();
+                let mut logprobs = scored.then(LogProbs::default);
+                if let Some(logprobs) = &mut logprobs {
+                    logprobs.prompt(&self.app, &prompt, &scores);
+                }
+                (prompt.text, logprobs, None)
+            }
+            What::Token { text, score, end, .. } => {
+                let mut logprobs = None;
+                if let Some(score) = &score {
+                    let mut one = LogProbs::default();
+                    one.push(&self.app, score, self.offsets[index]);
+                    logprobs = Some(one);
+                }
+                (text, logprobs, end.as_ref().map(Finish::from))
+            }
+            What::End { text, end } => (text, None, Some(Finish::from(&end))),
+            What::Failed(_) => return,
+        };
+        self.offsets[index] += text.chars().count();
+        self.chunk(vec![Choice { index, text, logprobs, finish_reason }], events);
+    }
+
+    fn finish(&mut self, events: &mut Events) {
+        if self.asked.stream.include_usage {
+            let (head, seed) = (&self.head, None);
+            let usage = Some(Some(&self.usage));
+            events.push(&Completion { head, seed, choices: Vec::new(), usage });
+        }
+    }
+
+    fn texts(&self) -> usize {
+        self.asked.ask.len()
+    }
+}
+
+/// Ids of a list, or an error that names the field.
+pub fn read_ids(name: &str, list: &[Value]) -> Result<Vec<u32>> {
+    let id = |value: &Value| whole(value).and_then(|id| u32::try_from(id).ok());
+    let one = |value: &Value| {
+        id(value).ok_or_else(|| {
+            ApiError::field(name, format!("holds {}, must be token ids", shown(value)))
+        })
+    };
+    list.iter().map(one).collect()
+}

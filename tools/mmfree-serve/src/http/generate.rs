@@ -1,0 +1,221 @@
+//! From a request's prompts to sequences for the engine, and from what comes back to an answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mmfree::{Limits, Scored, StopReason, TextStream};
+use serde::Serialize;
+
+use super::App;
+use super::errors::ApiError;
+use super::sampling::Sampling;
+use crate::engine::{End, Request, Sequence, Update, Updates, What};
+use crate::metrics::Stopwatch;
+
+/// A prompt: its ids, and what it reads like.
+#[derive(Clone, Debug)]
+pub struct Prompt {
+    pub ids: Arc<[u32]>,
+    pub text: String,
+}
+
+/// What is asked of the engine.
+#[derive(Debug)]
+pub struct Ask {
+    pub prompts: Vec<Prompt>,
+    pub sampling: Sampling,
+    pub max_tokens: usize,
+    /// How many of the likeliest tokens each token's score has, if scores are wanted.
+    pub logprobs: Option<usize>,
+    /// Whether the prompts' scores are wanted too.
+    pub score_prompts: bool,
+}
+
+impl Ask {
+    /// The request for the engine: for each prompt `n` texts after each other.
+    pub fn request(&self, app: &App, space: u64) -> Result<Request, ApiError> {
+        let limits = Limits {
+            max_tokens: Some(self.max_tokens),
+            eos: self.sampling.eos.clone(),
+            ..Limits::default()
+        };
+        let mut sequences = Vec::with_capacity(self.prompts.len() * self.sampling.n);
+        for prompt in &self.prompts {
+            let decode = match &app.tokenizer {
+                Some(tokenizer) => Some(
+                    tokenizer
+                        .stream_after(&prompt.ids)
+                        .map_err(|error| ApiError::internal(error.to_string()))?,
+                ),
+                None => None,
+            };
+            let (stops, length) = (self.sampling.stops.clone(), prompt.ids.len());
+            let text = TextStream::new(decode, stops, limits.clone(), length);
+            for i in 0..self.sampling.n {
+                sequences.push(Sequence {
+                    prompt: Arc::clone(&prompt.ids),
+                    sampling: self.sampling.of(i),
+                    text: text.clone(),
+                    score_prompt: self.logprobs.filter(|_| self.score_prompts),
+                    score_tokens: self.logprobs,
+                });
+            }
+        }
+        let deadline = Instant::now() + Duration::from_secs(app.limits.max_time.into());
+        Ok(Request { sequences, space, deadline })
+    }
+
+    /// The prompt of a sequence.
+    pub fn prompt_of(&self, sequence: usize) -> &Prompt {
+        &self.prompts[sequence / self.sampling.n]
+    }
+
+    /// Sequences.
+    pub fn len(&self) -> usize {
+        self.prompts.len() * self.sampling.n
+    }
+}
+
+/// A token of an answer, with its score.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// Characters of the answer before what it adds.
+    pub offset: usize,
+    pub score: Scored,
+}
+
+/// One text of an answer.
+#[derive(Clone, Debug, Default)]
+pub struct Text {
+    pub text: String,
+    /// Its characters.
+    chars: usize,
+    /// Kept only where scores are wanted.
+    pub tokens: Vec<Token>,
+    /// Scores of the prompt from its second token on.
+    pub prompt_scores: Vec<Scored>,
+    pub finish: Option<Finish>,
+}
+
+/// Why a text ended, in OpenAI's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Finish {
+    Stop,
+    Length,
+}
+
+impl From<&End> for Finish {
+    fn from(end: &End) -> Finish {
+        match end {
+            End::Reason(StopReason::Eos | StopReason::StopString(_)) => Finish::Stop,
+            _ => Finish::Length,
+        }
+    }
+}
+
+/// How many tokens went in and out.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Usage {
+    pub prompt_tokens: usize,
+    pub completion_tokens: usize,
+    pub total_tokens: usize,
+    pub prompt_tokens_details: PromptDetails,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PromptDetails {
+    pub cached_tokens: usize,
+}
+
+impl Usage {
+    pub fn new(ask: &Ask) -> Usage {
+        let prompt_tokens = ask.prompts.iter().map(|prompt| prompt.ids.len()).sum();
+        Usage { prompt_tokens, total_tokens: prompt_tokens, ..Usage::default() }
+    }
+
+    /// Takes in an update. Of a prompt's texts the first tells what the cache had: the others find what it left.
+    pub fn count(&mut self, update: &Update, ask: &Ask) {
+        match &update.what {
+            What::Prompt { cached, .. } if update.sequence.is_multiple_of(ask.sampling.n) => {
+                self.prompt_tokens_details.cached_tokens += cached;
+            }
+            What::Token { .. } => {
+                self.completion_tokens += 1;
+                self.total_tokens += 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Waits for all texts. An error of one is the request's; the others are given up then.
+pub async fn gather(
+    app: &App,
+    ask: &Ask,
+    mut updates: Updates,
+    mut watch: Stopwatch,
+) -> Result<(Vec<Text>, Usage), ApiError> {
+    let mut texts = vec![Text::default(); ask.len()];
+    let mut usage = Usage::new(ask);
+    let mut left = texts.len();
+    while left > 0 {
+        let Some(update) = updates.recv().await else {
+            return Err(ApiError::internal("the engine has ended"));
+        };
+        usage.count(&update, ask);
+        let Some(text) = texts.get_mut(update.sequence) else { continue };
+        let end = match update.what {
+            What::Prompt { scores, .. } => {
+                text.prompt_scores = scores;
+                None
+            }
+            What::Token { text: piece, score, end, .. } => {
+                watch.token(&app.metrics);
+                if let Some(score) = score {
+                    text.tokens.push(Token { offset: text.chars, score });
+                }
+                text.chars += piece.chars().count();
+                text.text += &piece;
+                end
+            }
+            What::End { text: piece, end } => {
+                text.text += &piece;
+                Some(end)
+            }
+            What::Failed(failure) => return Err(failure.into()),
+        };
+        if let Some(end) = end {
+            text.finish = Some(Finish::from(&end));
+            left -= 1;
+        }
+    }
+    watch.end(&app.metrics);
+    Ok((texts, usage))
+}
+
+/// The parts of a stream's options.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StreamOptions {
+    pub stream: bool,
+    /// A chunk with the usage at the end.
+    pub include_usage: bool,
+    /// The usage so far in each chunk.
+    pub continuous_usage: bool,
+}
+
+impl StreamOptions {
+    pub fn read(fields: &super::fields::Fields) -> Result<StreamOptions, ApiError> {
+        let stream = fields.bool("stream")?.unwrap_or(false);
+        let name = "stream_options";
+        let Some(options) = fields.object(name)? else {
+            return Ok(StreamOptions { stream, ..StreamOptions::default() });
+        };
+        if !stream {
+            return Err(ApiError::field(name, "is for \"stream\": true alone"));
+        }
+        let continuous_usage = options.bool("continuous_usage_stats")?.unwrap_or(false);
+        let include_usage = options.bool("include_usage")?.unwrap_or(false);
+        Ok(StreamOptions { stream, include_usage, continuous_usage })
+    }
+}

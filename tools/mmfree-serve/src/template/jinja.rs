@@ -1,0 +1,172 @@
+//! Hugging Face's Jinja, as far as minijinja's differs.
+//!
+//! `apply_chat_template` renders with blocks trimmed and their lines' beginnings stripped, with loop controls, Python's
+//! methods on strings, lists and dicts, and functions of its own.
+
+use minijinja::value::{Kwargs, Rest};
+use minijinja::{Environment, Error, ErrorKind, State, Value};
+
+use super::{date, python};
+
+/// Steps of a rendering at most: some thousand messages of a large template.
+const FUEL: u64 = 20_000_000;
+
+/// Whether a template can be compiled.
+pub fn check(source: &str) -> Result<(), String> {
+    let source = without_generation_tags(source);
+    let environment = environment();
+    let compiled = environment.template_from_named_str("chat template", &source);
+    compiled.map(drop).map_err(|error| said(&error))
+}
+
+/// The text of a template, with variables from a JSON object.
+pub fn render(source: &str, context: &str) -> Result<String, String> {
+    let source = without_generation_tags(source);
+    let environment = environment();
+    let context: Value = serde_json::from_str(context).map_err(|error| error.to_string())?;
+    let template = environment
+        .template_from_named_str("chat template", &source)
+        .map_err(|error| said(&error))?;
+    template.render(context).map_err(|error| said(&error))
+}
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_trim_blocks(true);
+    environment.set_lstrip_blocks(true);
+    environment.set_fuel(Some(FUEL));
+    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.set_unknown_method_callback(method);
+    environment.add_filter("tojson", python::tojson);
+    environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, format!("{RAISED}{message}")))
+    });
+    environment.add_function("strftime_now", |format: String| date::now(&format));
+    environment
+}
+
+/// What marks an error that the template itself raised.
+const RAISED: &str = "the chat template says: ";
+
+/// Python's methods.
+fn method(state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+    if let (Some(text), "removeprefix" | "removesuffix") = (value.as_str(), name) {
+        let (affix, Rest(_), _): (&str, Rest<Value>, Kwargs) = minijinja::value::from_args(args)?;
+        let rest = match name {
+            "removeprefix" => text.strip_prefix(affix),
+            _ => text.strip_suffix(affix),
+        };
+        return Ok(Value::from(rest.unwrap_or(text)));
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)
+}
+
+/// One line for an error.
+fn said(error: &Error) -> String {
+    let detail = error.detail().unwrap_or_default();
+    let text = match detail.strip_prefix(RAISED) {
+        Some(message) => format!("{RAISED}{message}"),
+        None => {
+            let line = error.line().map(|line| format!("line {line}: ")).unwrap_or_default();
+            match detail {
+                "" => format!("chat template: {line}{}", error.kind()),
+                detail => format!("chat template: {line}{}: {detail}", error.kind()),
+            }
+        }
+    };
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(400).collect()
+}
+
+/// The template with the tags `generation` and `endgeneration`, which mark what a model is trained on, in the form of a
+/// condition that always holds: what they say of white space around them stays.
+fn without_generation_tags(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(at) = rest.find("{%") {
+        let (before, tag) = rest.split_at(at);
+        out += before;
+        let Some(end) = tag.find("%}") else {
+            rest = tag;
+            break;
+        };
+        let (tag, after) = tag.split_at(end + 2);
+        let inner = tag[2..tag.len() - 2].trim_matches(['-', '+']).trim();
+        let put = match inner {
+            "generation" => Some("if true"),
+            "endgeneration" => Some("endif"),
+            _ => None,
+        };
+        match put {
+            Some(put) => out += &tag.replacen(inner, put, 1),
+            None => out += tag,
+        }
+        rest = after;
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(template: &str) -> Result<String, String> {
+        render(template, r#"{"messages": [{"role": "user", "content": " a "}], "n": 7}"#)
+    }
+
+    #[test]
+    fn blocks_are_trimmed_and_their_lines_stripped() {
+        assert_eq!(with("  {% if true %}\n  x\n  {% endif %}\ny\n").unwrap(), "  x\ny");
+    }
+
+    #[test]
+    fn generation_tags_leave_what_is_between_them() {
+        let template = "a\n{%- generation %}\nb\n{% endgeneration -%}\n c";
+        assert_eq!(with(template).unwrap(), "ab\nc");
+        assert_eq!(without_generation_tags("{% generation"), "{% generation");
+    }
+
+    #[test]
+    fn methods_and_loops_are_pythons() {
+        for (template, text) in [
+            ("{{ messages[0].content.strip() }}", "a"),
+            ("{{ messages[0]['content'] | trim }}", "a"),
+            ("{{ 'assistant: x'.removeprefix('assistant: ') }}", "x"),
+            ("{{ 'x.py'.removesuffix('.py') }}", "x"),
+            (
+                "{% for m in messages %}{% if m.role == 'user' %}{% continue %}{% endif %}no{% endfor %}",
+                "",
+            ),
+            ("{% for k, v in messages[0].items() %}{{ k }};{% endfor %}", "role;content;"),
+            (
+                "{% set ns = namespace(x=1) %}{% for m in messages %}{% set ns.x = 2 %}{% endfor %}{{ ns.x }}",
+                "2",
+            ),
+            ("{{ messages[0].get('name', 'nobody') }}", "nobody"),
+            ("{{ 'a,b'.split(',')[-1] }}", "b"),
+            ("{{ messages | length % 2 }}", "1"),
+            ("{{ messages[::-1][0].role }}", "user"),
+            ("{% if tools is defined and tools is not none %}x{% endif %}", ""),
+            ("{% macro m(x) %}[{{ x }}]{% endmacro %}{{ m(1) }}", "[1]"),
+            ("{{ '<b>' }}", "<b>"),
+            ("{% if n is even %}e{% else %}o{% endif %}", "o"),
+        ] {
+            assert_eq!(with(template).as_deref(), Ok(text), "{template}");
+        }
+    }
+
+    #[test]
+    fn what_a_template_raises_is_said_in_its_words() {
+        let error = with("{{ raise_exception('roles must alternate') }}").unwrap_err();
+        assert_eq!(error, "the chat template says: roles must alternate");
+        let error = with("a\n{{ nothing.at.all }}").unwrap_err();
+        assert!(error.starts_with("chat template: line 2: "), "{error}");
+        assert!(check("{% if %}").unwrap_err().starts_with("chat template: line 1: "));
+    }
+
+    #[test]
+    fn a_loop_without_end_runs_out_of_fuel() {
+        let template =
+            "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
+        assert!(with(template).unwrap_err().contains("fuel"));
+    }
+}
