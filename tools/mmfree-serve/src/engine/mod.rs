@@ -109,8 +109,20 @@ pub enum End {
 pub enum Failure {
     /// Its time was up before its first token.
     Deadline,
+    /// What was asked for cannot be.
+    Request(String),
     /// The model could not go on.
     Model(String),
+}
+
+impl From<mmfree::Error> for Failure {
+    fn from(error: mmfree::Error) -> Failure {
+        match error {
+            // Its own options ban every token.
+            mmfree::Error::NoToken { .. } => Failure::Request(error.to_string()),
+            other => Failure::Model(other.to_string()),
+        }
+    }
 }
 
 /// Why a request was not taken.

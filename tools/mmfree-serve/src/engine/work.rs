@@ -204,7 +204,7 @@ impl Worker {
                 self.active.insert(key, active);
             }
             Err(error) => {
-                let what = What::Failed(Failure::Model(error.to_string()));
+                let what = What::Failed(Failure::from(error));
                 let _ = updates.try_send(Update { sequence: number, what });
             }
         }
@@ -247,7 +247,7 @@ impl Worker {
                         text += &rest;
                         match reason {
                             Ok(reason) => finish = Some(End::Reason(reason)),
-                            Err(error) => failed = Some(Failure::Model(error.to_string())),
+                            Err(error) => failed = Some(Failure::from(error)),
                         }
                     }
                     self.token_came(key, end);
@@ -267,7 +267,7 @@ impl Worker {
                             prompts += self.prompt_read(key, Some(scores));
                             What::End { text, end: End::Reason(reason) }
                         }
-                        Err(error) => What::Failed(Failure::Model(error.to_string())),
+                        Err(error) => What::Failed(Failure::from(error)),
                     };
                     self.send(key, what);
                     self.ended(key, end);

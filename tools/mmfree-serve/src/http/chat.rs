@@ -76,7 +76,7 @@ impl Asked {
         fields.refuse("modalities", reason, |value| *value == serde_json::json!(["text"]))?;
         app.refuse_formats(&fields)?;
         let stream = StreamOptions::read(&fields)?;
-        let sampling = Sampling::read(&fields, &app.defaults, app.limits.max_texts as usize)?;
+        let sampling = Sampling::read(&fields, app)?;
         let most = i64::from(app.limits.max_tokens);
         let max_tokens = match fields.whole("max_completion_tokens", 1, most)? {
             Some(max_tokens) => Some(max_tokens),

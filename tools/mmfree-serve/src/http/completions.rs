@@ -75,7 +75,7 @@ impl Asked {
         fields.refuse("best_of", reason, |value| whole(value).is_some_and(|n| n <= 1))?;
         app.refuse_formats(&fields)?;
         let stream = StreamOptions::read(&fields)?;
-        let sampling = Sampling::read(&fields, &app.defaults, app.limits.max_texts as usize)?;
+        let sampling = Sampling::read(&fields, app)?;
         let most = i64::from(app.limits.max_tokens);
         let max_tokens = fields.whole("max_tokens", 0, most)?.map_or(MAX_TOKENS, |n| n as usize);
         let logprobs = fields.whole("logprobs", 0, MOST_LIKELIEST)?.map(|n| n as usize);

@@ -113,6 +113,7 @@ impl From<Failure> for ApiError {
                 "the request's time was up before its first token",
             )
             .code("timeout"),
+            Failure::Request(reason) => ApiError::new(StatusCode::BAD_REQUEST, reason),
             Failure::Model(reason) => ApiError::internal(reason),
         }
     }

@@ -1,10 +1,13 @@
 //! What requests for text have in common: how tokens are chosen, how many texts there are and when they end.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use mmfree::{Error, GenerationConfig, SamplerOptions, StopStrings};
 use serde_json::Value;
 
+use super::App;
+use super::completions::read_ids;
 use super::errors::ApiError;
 use super::fields::{Fields, shown};
 
@@ -28,10 +31,12 @@ pub struct Sampling {
 
 impl Sampling {
     /// Reads the fields; what is not given is the model's own, as in `mmfree-infer`.
-    pub fn read(fields: &Fields, defaults: &GenerationConfig, most: usize) -> Result<Sampling> {
+    pub fn read(fields: &Fields, app: &App) -> Result<Sampling> {
+        let (defaults, most) = (&app.defaults, app.limits.max_texts);
+        let vocab_size = app.model.config().vocab_size;
         let options = options(fields, defaults)?;
-        check(&options)?;
-        let n = fields.whole("n", 1, most as i64)?.unwrap_or(1) as usize;
+        check(&options, vocab_size)?;
+        let n = fields.whole("n", 1, most.into())?.unwrap_or(1) as usize;
         let eos = match fields.bool("ignore_eos")? {
             Some(true) => Vec::new(),
             _ => defaults.eos.clone(),
@@ -42,7 +47,7 @@ impl Sampling {
     /// The options of a prompt's text number `i`: its seed is so much larger.
     pub fn of(&self, i: usize) -> SamplerOptions {
         let seed = self.options.seed.wrapping_add(i as u64);
-        SamplerOptions { seed, ..self.options }
+        SamplerOptions { seed, ..self.options.clone() }
     }
 }
 
@@ -53,41 +58,72 @@ fn options(fields: &Fields, defaults: &GenerationConfig) -> Result<SamplerOption
     let top_k = fields.whole("top_k", -1, i64::from(u32::MAX))?.map(|k| k.max(0) as usize);
     let top_p = fields.float("top_p")?;
     let min_p = fields.float("min_p")?;
-    let asks_to_sample = top_k.is_some() || top_p.is_some() || min_p.is_some();
+    let typical_p = fields.float("typical_p")?;
+    let asks_to_sample =
+        top_k.is_some() || top_p.is_some() || min_p.is_some() || typical_p.is_some();
     let temperature = match temperature {
         Some(temperature) => temperature,
         None if asks_to_sample && own.is_greedy() => defaults.sampler.temperature,
         None => own.temperature,
     };
-    let reason = "this server cannot do that";
-    let is_zero = |value: &Value| value.as_f64() == Some(0.0);
-    let is_one = |value: &Value| value.as_f64() == Some(1.0);
-    let is_empty = |value: &Value| {
-        value.as_object().is_some_and(|all| all.is_empty())
-            || value.as_array().is_some_and(|all| all.is_empty())
-    };
-    fields.refuse("presence_penalty", reason, is_zero)?;
-    fields.refuse("frequency_penalty", reason, is_zero)?;
-    fields.refuse("typical_p", reason, is_one)?;
-    fields.refuse("logit_bias", reason, is_empty)?;
-    fields.refuse("suppress_tokens", reason, is_empty)?;
+    let float = |name: &str, own: f32| Ok::<_, ApiError>(fields.float(name)?.unwrap_or(own));
+    let ngram = fields.whole("no_repeat_ngram_size", 0, i64::from(u32::MAX))?;
     Ok(SamplerOptions {
         temperature,
         top_k: top_k.unwrap_or(own.top_k),
         top_p: top_p.unwrap_or(own.top_p),
         min_p: min_p.unwrap_or(own.min_p),
-        repeat_penalty: fields.float("repetition_penalty")?.unwrap_or(own.repeat_penalty),
+        typical_p: typical_p.unwrap_or(own.typical_p),
+        repeat_penalty: float("repetition_penalty", own.repeat_penalty)?,
+        frequency_penalty: float("frequency_penalty", own.frequency_penalty)?,
+        presence_penalty: float("presence_penalty", own.presence_penalty)?,
+        no_repeat_ngram: ngram.map_or(own.no_repeat_ngram, |n| n as usize),
+        logit_bias: logit_bias(fields)?.unwrap_or(own.logit_bias),
+        suppress_tokens: suppress_tokens(fields)?.unwrap_or(own.suppress_tokens),
         seed: seed(fields)?,
+        ..own
     })
 }
 
-/// The library's check, with the names that requests have.
-fn check(options: &SamplerOptions) -> Result<()> {
-    options.validate().map_err(|error| match error {
-        Error::Option { name: "repeat penalty", reason } => {
-            ApiError::field("repetition_penalty", reason)
+/// Token ids, as JSON has keys: strings. Values are OpenAI's, -100 to 100.
+fn logit_bias(fields: &Fields) -> Result<Option<BTreeMap<u32, f32>>> {
+    let name = "logit_bias";
+    let right = "an object of token ids and numbers from -100 to 100";
+    let Some(object) = fields.read(name, right, Value::as_object)? else { return Ok(None) };
+    let pair = |(id, bias): (&String, &Value)| {
+        let value = bias.as_f64().filter(|bias| (-100.0..=100.0).contains(bias));
+        match (id.parse::<u32>(), value) {
+            (Ok(id), Some(bias)) => Ok((id, bias as f32)),
+            _ => {
+                let id: String = id.chars().take(20).collect();
+                let reason = format!("holds {id:?}: {}, must be {right}", shown(bias));
+                Err(ApiError::field(name, reason))
+            }
         }
-        Error::Option { name, reason } => ApiError::field(&name.replace([' ', '-'], "_"), reason),
+    };
+    object.iter().map(pair).collect::<Result<_>>().map(Some)
+}
+
+fn suppress_tokens(fields: &Fields) -> Result<Option<BTreeSet<u32>>> {
+    let name = "suppress_tokens";
+    let Some(list) = fields.read(name, "a list of token ids", Value::as_array)? else {
+        return Ok(None);
+    };
+    Ok(Some(read_ids(name, list)?.into_iter().collect()))
+}
+
+/// The library's check, with the names that requests have.
+fn check(options: &SamplerOptions, vocab_size: usize) -> Result<()> {
+    options.validate().and_then(|()| options.check_ids(vocab_size)).map_err(|error| match error {
+        Error::Option { name, reason } => {
+            let field = match name {
+                "repeat penalty" => "repetition_penalty",
+                "no-repeat n-gram" => "no_repeat_ngram_size",
+                "suppressed tokens" => "suppress_tokens",
+                other => &other.replace([' ', '-'], "_"),
+            };
+            ApiError::field(field, reason)
+        }
         other => ApiError::internal(other.to_string()),
     })
 }

@@ -124,7 +124,7 @@ impl Writer {
                 '\u{8}' => self.out += "\\b",
                 '\u{c}' => self.out += "\\f",
                 c if (c as u32) < 0x20 => self.out += &format!("\\u{:04x}", c as u32),
-                c if self.ascii && !c.is_ascii() || c == '\u{7f}' && self.ascii => {
+                c if self.ascii && !(' '..='~').contains(&c) => {
                     for unit in c.encode_utf16(&mut [0; 2]) {
                         self.out += &format!("\\u{unit:04x}");
                     }

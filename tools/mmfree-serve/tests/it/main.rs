@@ -1,1 +1,9 @@
+//! The server as its clients see it: the real program on a port of its own, with the demo model.
 
+mod chat;
+mod client;
+mod completions;
+mod errors;
+mod load;
+mod server;
+mod tokens;
