@@ -1,9 +1,9 @@
-//! Writes the man pages and the shell completions of both programs, from the definitions of their
+//! Writes the man pages and the shell completions of the programs, from the definitions of their
 //! command lines:
 //!
 //! `cargo run -p mmfree-pages -- target/pages`
 //!
-//! A program of its own, so that neither of the two carries what it is made with.
+//! A program of its own, so that none of them carries what it is made with.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,9 @@ mod convert;
 #[allow(dead_code, unused_imports)]
 #[path = "../../../src/bin/mmfree-infer/args.rs"]
 mod infer;
+#[allow(dead_code)]
+#[path = "../../mmfree-serve/src/args.rs"]
+mod serve;
 
 fn main() -> ExitCode {
     let Some(folder) = std::env::args_os().nth(1).map(PathBuf::from) else {
@@ -33,8 +36,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn programs() -> [Command; 2] {
-    [convert::Args::command(), infer::Args::command()]
+fn programs() -> [Command; 3] {
+    [convert::Args::command(), infer::Args::command(), serve::Args::command()]
 }
 
 /// Writes `man/NAME.1`, a page for each subcommand too, and `completions/`.
@@ -67,9 +70,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path()).unwrap();
         let read = |path: &str| std::fs::read_to_string(folder.path().join(path)).unwrap();
-        for page in
-            ["mmfree-infer", "mmfree-infer-perplexity", "mmfree-convert", "mmfree-convert-verify"]
-        {
+        for page in [
+            "mmfree-infer",
+            "mmfree-infer-perplexity",
+            "mmfree-convert",
+            "mmfree-convert-verify",
+            "mmfree-serve",
+        ] {
             assert!(read(&format!("man/{page}.1")).contains(".TH"), "{page}");
         }
         let pages = std::fs::read_dir(folder.path().join("man")).unwrap();
