@@ -208,6 +208,21 @@ impl fmt::Display for IoReason<'_> {
     }
 }
 
+/// A number of bytes with its unit, in powers of 1000.
+pub struct Bytes(pub u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0;
+        match count {
+            0..1_000 => write!(f, "{count} B"),
+            1_000..1_000_000 => write!(f, "{:.1} kB", count as f64 / 1e3),
+            1_000_000..1_000_000_000 => write!(f, "{:.1} MB", count as f64 / 1e6),
+            _ => write!(f, "{:.2} GB", count as f64 / 1e9),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,10 +1,12 @@
 //! What the operating system has for files: mapping them, hints about their pages, writing them whole or not at all.
 
+mod allowance;
 mod atomic;
 mod mapping;
 mod signals;
 mod unfinished;
 
+pub use allowance::Allowance;
 pub use atomic::{AtomicFile, write_private};
 pub use mapping::{Advice, Mapping, mappable};
 pub(crate) use mapping::{LARGE_PAGE, lock};

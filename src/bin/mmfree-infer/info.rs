@@ -7,10 +7,10 @@ use mmfree::error::Line;
 use mmfree::format::{Config, Embedding, FloatType};
 use mmfree::kernels::Isa;
 use mmfree::packing::Packing;
+use mmfree::storage::Allowance;
 use mmfree::{GenerationConfig, Model, SamplerOptions};
 use serde::Serialize;
 
-use crate::allowance::Allowance;
 use crate::args::InfoArgs;
 use crate::failure::Failure;
 use crate::open::Opened;

@@ -1,6 +1,5 @@
 //! The command line: text from a model, and what one wants to know about it.
 
-mod allowance;
 mod args;
 mod bench;
 mod failure;

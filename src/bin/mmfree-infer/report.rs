@@ -76,12 +76,7 @@ pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
 
 /// A number of bytes with its unit, in powers of 1000.
 pub fn bytes(count: u64) -> String {
-    match count {
-        0..1_000 => format!("{count} B"),
-        1_000..1_000_000 => format!("{:.1} kB", count as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", count as f64 / 1e6),
-        _ => format!("{:.2} GB", count as f64 / 1e9),
-    }
+    mmfree::error::Bytes(count).to_string()
 }
 
 /// A time with its unit.

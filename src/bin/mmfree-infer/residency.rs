@@ -4,10 +4,9 @@ use std::fmt;
 use std::ops::ControlFlow;
 
 use indicatif::ProgressBar;
-use mmfree::storage::Advice;
+use mmfree::storage::{Advice, Allowance};
 use mmfree::{Device, Model, ModelFile};
 
-use crate::allowance::Allowance;
 use crate::args::{AdviceArg, MemoryArgs};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;

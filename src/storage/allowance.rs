@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::report::bytes;
+use crate::error::Bytes;
 
 /// Memory that this process can come to use before the system takes pages from it, or ends it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -31,7 +31,7 @@ impl Allowance {
 
 impl fmt::Display for Allowance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", bytes(self.bytes))?;
+        write!(f, "{}", Bytes(self.bytes))?;
         match &self.group {
             Some(name) => write!(f, ", the limit of control group {name}"),
             None => Ok(()),
