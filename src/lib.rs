@@ -66,3 +66,5 @@ pub use generate::{
     TokenMask,
 };
 pub use model::{MAX_THREADS, Model, Options, SavedState, State, Step, Want};
+#[cfg(feature = "mmap")]
+pub use model::{Residency, ResidencyPlan};

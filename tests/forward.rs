@@ -8,7 +8,7 @@ use mmfree::packing::Packing;
 use mmfree::{Error, Model, ModelFile, Options, State, Step, Want};
 
 use crate::synthetic::{self, Rng};
-use crate::util::{device, options};
+use crate::util::options;
 
 fn load(config: &Config, packing: Packing, options: &Options) -> Arc<Model> {
     let bytes = synthetic::model(config, packing, 7);
@@ -150,7 +150,7 @@ fn threads_instruction_sets_kernels_and_packings_change_no_bit() {
         let reference = load(
             &config,
             Packing::I2,
-            &Options { threads: Some(1), isa: Some(Isa::Scalar), kernel: None, device: device() },
+            &Options { threads: Some(1), isa: Some(Isa::Scalar), ..options() },
         );
         let mut state = reference.new_state();
         let expected = feed(&reference, &mut state, &ids);
@@ -158,12 +158,8 @@ fn threads_instruction_sets_kernels_and_packings_change_no_bit() {
             for isa in Isa::available() {
                 let dot = (isa != Isa::Scalar).then_some(Family::Dot);
                 for (threads, kernel) in [(1, None), (2, Some(Family::Add)), (5, dot)] {
-                    let options = Options {
-                        threads: Some(threads),
-                        isa: Some(isa),
-                        kernel,
-                        device: device(),
-                    };
+                    let options =
+                        Options { threads: Some(threads), isa: Some(isa), kernel, ..options() };
                     let model = load(&config, packing, &options);
                     let mut got_state = model.new_state();
                     let got = feed(&model, &mut got_state, &ids);
@@ -189,8 +185,7 @@ fn matrices_of_several_packings_in_one_file_change_no_bit() {
         {
             let bytes = synthetic::mixed_model(&config, packings, 7);
             for (threads, kernel) in [(1, Some(Family::Add)), (2, dot), (3, Some(Family::Add))] {
-                let options =
-                    Options { threads: Some(threads), isa: None, kernel, device: device() };
+                let options = Options { threads: Some(threads), kernel, ..options() };
                 let file = ModelFile::from_bytes("mixed", &bytes).unwrap();
                 let model = Model::new(file, &options).unwrap();
                 // In one go, then token by token.
@@ -226,7 +221,7 @@ fn shares_of_large_matrices_change_no_bit() {
         let bytes = synthetic::mixed_model(&config, packings, 7);
         let step_by_step = |threads, isa| {
             let file = ModelFile::from_bytes("large", &bytes).unwrap();
-            let options = Options { threads: Some(threads), isa, kernel: None, device: device() };
+            let options = Options { threads: Some(threads), isa, ..options() };
             let model = Model::new(file, &options).unwrap();
             let mut state = model.new_state();
             let logits: Vec<f32> =

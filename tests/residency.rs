@@ -1,11 +1,13 @@
 //! Where the bytes of a model file are, and that it makes no difference to what comes out.
 
+use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use mmfree::format::Config;
 use mmfree::packing::Packing;
 use mmfree::storage::Advice;
-use mmfree::{Model, ModelFile, Options, Step, Want};
+use mmfree::{Error, Model, ModelFile, Options, Residency, Step, Want};
 
 use crate::synthetic;
 use crate::util::TempDir;
@@ -20,19 +22,32 @@ const IDS: [u32; 9] = [1, 17, 3, 88, 2, 2, 41, 5, 96];
 /// Logits behind every id, fed one at a time and then, from the start again, together.
 fn logits(file: ModelFile) -> Vec<f32> {
     let options = Options { threads: Some(2), ..Options::default() };
-    let model = Model::new(file, &options).unwrap();
+    logits_of(&Model::new(file, &options).unwrap())
+}
+
+fn logits_of(model: &Model) -> Vec<f32> {
     let mut all = Vec::new();
     for len in [1, IDS.len()] {
         let mut state = model.new_state();
         for tokens in IDS.chunks(len) {
             let mut logits = Vec::new();
-            let (state, logits_of) = (&mut state, &mut logits);
-            let step = Step { state, tokens, want: Want::All, logits: logits_of, states: None };
+            let step = Step {
+                state: &mut state,
+                tokens,
+                want: Want::All,
+                logits: &mut logits,
+                states: None,
+            };
             model.forward(&mut [step]).unwrap();
             all.extend(logits);
         }
     }
     all
+}
+
+/// Whether an emulator runs this, which makes up a `smaps` of its own, without numbers.
+fn emulated() -> bool {
+    std::env::var_os("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER").is_some()
 }
 
 /// Bytes of the file at `path` that this process has mapped and touched, by the system's count.
@@ -66,10 +81,71 @@ fn keeping_only_a_part_in_memory_gives_the_same_bits() {
     }
 }
 
+/// A model of the file at `path` that runs as the options ask for.
+fn placed(path: &Path, residency: Residency) -> Result<Arc<Model>, Error> {
+    Model::new(ModelFile::open(path)?, &Options { residency, ..Options::default() })
+}
+
+fn within(budget: u64) -> Residency {
+    Residency { budget: Some(budget), ..Residency::default() }
+}
+
+#[test]
+fn weights_without_room_are_planned_for_and_give_the_same_bits() {
+    let dir = TempDir::new();
+    for packing in Packing::ALL {
+        let path = dir.write("m.mmfree", synthetic::model(&config(), packing, 3));
+        let expected = logits(ModelFile::open(&path).unwrap());
+        let free = placed(&path, within(u64::MAX)).unwrap();
+        assert_eq!(free.plan(), None);
+        let weights = free.weight_bytes();
+        for budget in [0, weights - 1, weights + 1_000_000] {
+            let model = placed(&path, within(budget)).unwrap();
+            let plan = model.plan().expect("no room");
+            assert_eq!((plan.weights, plan.allowance.bytes), (weights, budget));
+            assert!(plan.kept < weights && plan.read_again() == weights - plan.kept);
+            let text = plan.to_string();
+            assert!(
+                text.starts_with("its weights have ") && text.ends_with(" from the disk again")
+            );
+            assert!(logits_of(&model) == expected, "{packing:?} within {budget} bytes");
+        }
+    }
+}
+
+#[test]
+fn weights_that_are_in_memory_anyway_need_no_plan() {
+    let bytes = synthetic::model(&config(), Packing::T5, 3);
+    let file = ModelFile::from_bytes("in memory", &bytes).unwrap();
+    let residency = Residency { prefault: true, mlock: true, ..within(1000) };
+    let model = Model::new(file, &Options { residency, ..Options::default() }).unwrap();
+    assert_eq!((model.plan(), model.allowance().unwrap().bytes), (None, 1000));
+}
+
+#[test]
+fn a_file_is_read_beforehand_where_the_options_ask_for_it() {
+    let dir = TempDir::new();
+    let bytes = synthetic::model(&config(), Packing::T5, 3);
+    let len = bytes.len() as u64;
+    let path = dir.write("m.mmfree", bytes);
+    let expected = logits(ModelFile::open(&path).unwrap());
+    let model = placed(&path, Residency { prefault: true, ..Residency::default() }).unwrap();
+    if !emulated() {
+        assert!(resident(&path) >= len);
+    }
+    assert!(logits_of(&model) == expected);
+    let error = placed(&path, Residency { mlock: true, ..within(len) }).map(drop).unwrap_err();
+    let message = error.to_string();
+    assert!(message.starts_with(&format!("mlock: {}", path.display())), "{message}");
+    assert!(message.contains("but this process may use"), "{message}");
+    // Where reading is broken off nothing is locked.
+    let model = placed(&path, Residency::default()).unwrap();
+    assert!(model.prefault(true, |_| ControlFlow::Break(())).unwrap().is_break());
+}
+
 #[test]
 fn matrices_that_are_not_kept_are_given_back() {
-    // An emulator makes up a smaps of its own, without numbers.
-    if std::env::var_os("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER").is_some() {
+    if emulated() {
         return;
     }
     let dir = TempDir::new();
@@ -188,7 +264,7 @@ mod program {
         assert!(refused.stdout.is_empty());
         let stderr = &refused.stderr;
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
-        assert!(stderr.starts_with(&format!("error: mlock: {path}")), "{stderr}");
+        assert!(stderr.starts_with(&format!("error: --mlock: {path}")), "{stderr}");
         assert!(stderr.contains("RLIMIT_MEMLOCK) is 64 KiB; it must be"), "{stderr}");
         // What it says must be would do.
         let (_, rest) = stderr.split_once("it must be ").unwrap();

@@ -22,6 +22,11 @@ pub(super) struct Streaming {
 }
 
 impl ModelFile {
+    /// Whether the file is mapped, so that the system decides what of it is in memory.
+    pub fn is_mapped(&self) -> bool {
+        matches!(self.bytes, Bytes::Mapped(_))
+    }
+
     /// Tells the kernel how the packed matrices will be read: without it [in large pages](Advice::HugePages), as the
     /// rest of the file. Nothing but speed depends on it. A file in memory has no use for it.
     pub fn advise(&self, advice: Advice) {

@@ -4,15 +4,17 @@ mod forward;
 mod linear;
 mod memory;
 mod one_row;
+#[cfg(feature = "mmap")]
+mod residency;
 pub(crate) mod saved;
 mod state;
 pub(crate) mod weights;
 
-#[cfg(feature = "mmap")]
-use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+#[cfg(feature = "mmap")]
+pub use residency::{Residency, ResidencyPlan};
 pub use saved::SavedState;
 pub use state::State;
 
@@ -23,7 +25,7 @@ use crate::kernels::{self, Family, FloatOps, Isa, Kernel};
 use crate::ops;
 use crate::packing::Packing;
 #[cfg(feature = "mmap")]
-use crate::storage::Mapping;
+use crate::storage::{Allowance, Mapping};
 use crate::threads::{Pool, default_threads};
 
 /// The most threads that a model can be asked to use.
@@ -40,6 +42,9 @@ pub struct Options {
     pub device: Device,
     /// Kernel family; `None` takes the faster one for the shape at hand.
     pub kernel: Option<Family>,
+    /// How the weights come into memory. Needs the feature `mmap`.
+    #[cfg(feature = "mmap")]
+    pub residency: Residency,
 }
 
 /// Which logits a [`Step`] gives.
@@ -94,16 +99,21 @@ pub struct Model {
     pool: Pool,
     workspace: Mutex<forward::Workspace>,
     device: Device,
+    #[cfg(feature = "mmap")]
+    allowance: Option<Allowance>,
+    #[cfg(feature = "mmap")]
+    plan: Option<ResidencyPlan>,
     #[cfg(feature = "cuda")]
     gpu: Option<Mutex<crate::cuda::Backend>>,
 }
 
 impl Model {
-    /// Prepares a model to be run: picks the kernels, starts the threads.
+    /// Prepares a model to be run: picks the kernels, starts the threads, and makes a plan for weights that have no room in
+    /// memory.
     ///
     /// # Errors
-    /// [`Error::Option`] for 0 threads or more than [`MAX_THREADS`], or a kernel family that the instruction set has not; [`Error::Invalid`] for lower bounds that are no
-    /// numbers.
+    /// [`Error::Option`] for 0 threads or more than [`MAX_THREADS`], a kernel family that the instruction set has not, or a file
+    /// that cannot be locked; [`Error::Invalid`] for lower bounds that are no numbers.
     pub fn new(file: ModelFile, options: &Options) -> Result<Arc<Model>> {
         let threads = options.threads.unwrap_or_else(default_threads);
         if !(1..=MAX_THREADS).contains(&threads) {
@@ -120,8 +130,14 @@ impl Model {
             return Err(Error::Option { name: "kernel", reason });
         }
         #[cfg(feature = "mmap")]
-        if options.device == Device::Cpu {
-            file.advise_rows();
+        {
+            // Before anything is read: what is in memory already stays as it is.
+            if let Some(advice) = options.residency.advice {
+                file.advise(advice);
+            }
+            if options.device == Device::Cpu {
+                file.advise_rows();
+            }
         }
         let weights = weights::Weights::new(&file)?;
         let bounds = match file.floats("model.lower_bounds") {
@@ -143,7 +159,7 @@ impl Model {
         if options.device != Device::Cpu {
             return Err(options.device.not_built());
         }
-        Ok(Arc::new(Model {
+        let model = Model {
             file,
             weights,
             bounds,
@@ -153,9 +169,16 @@ impl Model {
             pool: Pool::new(threads),
             workspace: Mutex::default(),
             device: options.device,
+            #[cfg(feature = "mmap")]
+            allowance: None,
+            #[cfg(feature = "mmap")]
+            plan: None,
             #[cfg(feature = "cuda")]
             gpu,
-        }))
+        };
+        #[cfg(feature = "mmap")]
+        let model = model.placed(&options.residency)?;
+        Ok(Arc::new(model))
     }
 
     /// The file that holds the weights.
@@ -211,6 +234,20 @@ impl Model {
         (packed + floats) as u64
     }
 
+    /// Bytes of the buffers of a forward pass over so many rows of activations, about: the rows of floats, the int8 rows and
+    /// what the kernels prepare of them.
+    pub fn buffer_bytes(&self, rows: usize) -> u64 {
+        let config = self.config();
+        let (h, d, i) = (config.hidden_size, config.state_size, config.intermediate_size);
+        let floats = 4 * (3 * h + 4 * d + i.max(d) + 2 * i);
+        let widest = h.max(d).max(i);
+        let packings =
+            self.file.matrices().filter_map(|name| Some(self.file.matrix(name)?.0.packing()));
+        let prepared = packings.map(|packing| self.kernel_for(packing, rows).prepared_len(widest));
+        let quantised = 3 * widest + prepared.max().unwrap_or(0);
+        (rows * (floats + quantised)) as u64
+    }
+
     /// Bytes per second at which the model's threads read its packed matrices once, by each of several plain loops: the best
     /// of them is the bound of decoding. On a GPU those that a copy within its memory moves, read and written; 0 where it
     /// cannot be measured.
@@ -229,32 +266,6 @@ impl Model {
     #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
     pub fn dot_peak(&self) -> f64 {
         kernels::measure::dot_peak(self.isa, &self.pool)
-    }
-
-    /// Maps the bytes of `range` of the file now, on all threads, reading from the disk what is not in memory.
-    /// `progress` is told from time to time how many bytes are done, and may end it early.
-    ///
-    /// # Panics
-    /// If `range` is not inside the file.
-    #[cfg(feature = "mmap")]
-    pub fn populate(
-        &self,
-        range: Range<usize>,
-        mut progress: impl FnMut(usize) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        // Whole pages of any size, little enough for `progress` to be asked often.
-        const PIECE: usize = 4 << 20;
-        let pieces: Vec<Range<usize>> = (range.start..range.end)
-            .step_by(PIECE)
-            .map(|start| start..(start + PIECE).min(range.end))
-            .collect();
-        let mut done = 0;
-        for round in pieces.chunks(4 * self.threads()) {
-            self.pool.run_on_all(round.len(), &|i| self.file.populate(round[i].clone()));
-            done += round.iter().map(Range::len).sum::<usize>();
-            progress(done)?;
-        }
-        ControlFlow::Continue(())
     }
 
     /// A new state: no token seen.

@@ -6,19 +6,17 @@ use std::fmt;
 use mmfree::error::Line;
 use mmfree::format::{Config, Embedding, FloatType};
 use mmfree::kernels::Isa;
-use mmfree::packing::Packing;
 use mmfree::storage::Allowance;
-use mmfree::{GenerationConfig, Model, SamplerOptions};
+use mmfree::{GenerationConfig, SamplerOptions};
 use serde::Serialize;
 
 use crate::args::InfoArgs;
 use crate::failure::Failure;
 use crate::open::Opened;
 use crate::report::{self, bytes};
-use crate::residency::Plan;
 
 /// Rows that a prompt's chunk takes of the buffers.
-const CHUNK: u64 = 64;
+const CHUNK: usize = 64;
 
 pub fn run(args: &InfoArgs) -> Result<(), Failure> {
     let opened = Opened::new(&args.model)?;
@@ -95,7 +93,7 @@ impl Info {
             let kernel = model.kernel(matrix.packing());
             let packed = packings.entry(matrix.packing().name()).or_default();
             (packed.kernel, packed.family) = (kernel.name(), kernel.family().name());
-            packed.batch_kernel = model.kernel_for(matrix.packing(), CHUNK as usize).name();
+            packed.batch_kernel = model.kernel_for(matrix.packing(), CHUNK).name();
             packed.matrices += 1;
             packed.bytes += matrix.bytes().len() as u64;
             packed_bytes += matrix.bytes().len() as u64;
@@ -120,7 +118,6 @@ impl Info {
             Some(fault) => format!("cannot be used: generation_config.json: {fault}"),
             None => sampling.to_string(),
         };
-        let allowance = Allowance::now();
         Info {
             file: file.path().display().to_string(),
             architecture: mmfree::format::ARCHITECTURE,
@@ -143,27 +140,13 @@ impl Info {
             gpus: gpus(),
             file_bytes: file.bytes().len() as u64,
             weight_bytes: packed_bytes + floats as u64,
-            disk_bytes_per_token: allowance
-                .as_ref()
-                .and_then(|allowance| Plan::new(model, allowance))
-                .map_or(0, |plan| plan.read_again()),
-            allowance,
+            disk_bytes_per_token: model.plan().map_or(0, |plan| plan.read_again()),
+            allowance: model.allowance().cloned(),
             state_bytes: 4 * config.state_len() as u64,
-            buffer_bytes: buffers(model, &config),
+            buffer_bytes: model.buffer_bytes(CHUNK),
             config,
         }
     }
-}
-
-/// Bytes of the buffers: the float rows of the forward pass, the int8 rows and what the kernels
-/// prepare of them.
-fn buffers(model: &Model, config: &Config) -> u64 {
-    let (h, d, i) = (config.hidden_size, config.state_size, config.intermediate_size);
-    let floats = 4 * (3 * h + 4 * d + i.max(d) + 2 * i);
-    let widest = h.max(d).max(i);
-    let prepared = Packing::ALL.map(|packing| model.kernel(packing).prepared_len(widest));
-    let quantised = 3 * widest + prepared.into_iter().max().unwrap_or(0);
-    CHUNK * (floats + quantised) as u64
 }
 
 impl fmt::Display for Info {

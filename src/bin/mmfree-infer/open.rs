@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mmfree::kernels::{self, Family, Isa};
 use mmfree::packing::Packing;
-use mmfree::{Device, Model, ModelFile, Options, Tokenizer};
+use mmfree::{Device, Model, ModelFile, Options, Residency, Tokenizer};
 
 use crate::args::{MemoryArgs, ModelArgs};
 use crate::failure::Failure;
@@ -36,9 +36,10 @@ impl Opened {
             Some(path) => ModelFile::open(path)?,
             None => demo()?,
         };
-        residency::advise(&file, args.memory.advice);
         let device = device(args)?;
-        let options = Options { threads: args.threads, isa: Some(isa), kernel, device };
+        let residency =
+            Residency { advice: Some(args.memory.advice.into()), ..Residency::default() };
+        let options = Options { threads: args.threads, isa: Some(isa), kernel, device, residency };
         let model = Model::new(file, &options)?;
         let time = Cell::new(start.elapsed());
         Ok(Opened { model, tokenizer: OnceCell::new(), time })
