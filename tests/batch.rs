@@ -501,3 +501,38 @@ fn texts_of_the_demo_model_are_those_that_each_has_alone() {
         assert_eq!(texts[key], (text, Some(reason)), "{n}");
     }
 }
+
+#[cfg(feature = "demo")]
+#[test]
+fn an_interrupted_sequence_gives_what_it_held_back_and_leaves_its_state() {
+    use mmfree::Tokenizer;
+    let model = Model::new(ModelFile::demo().unwrap(), &crate::util::options()).unwrap();
+    let tokenizer = Tokenizer::from_file(model.file()).unwrap().unwrap();
+    let ids = tokenizer.encode_prompt("Once upon a time").unwrap();
+    let read = |stops: Vec<String>| {
+        let mut session = Session::new(&model, SamplerOptions::default()).unwrap();
+        session.push(&ids).unwrap();
+        let decode = tokenizer.stream_after(&ids).unwrap();
+        let stops = StopStrings::new(stops).unwrap();
+        let text = TextStream::new(Some(decode), stops, limits(100), ids.len());
+        let mut batch = Batch::with_cache(&model, PrefixCache::new(1 << 20));
+        let key = batch.join_cached(session, text, 0).unwrap();
+        let mut said = String::new();
+        for event in (0..8).flat_map(|_| batch.pass(64)).collect::<Vec<_>>() {
+            if let Event::Token { text, .. } = event {
+                said += &text;
+            }
+        }
+        let ended = batch.interrupt(key).unwrap();
+        assert!(batch.is_empty() && batch.interrupt(key).is_none());
+        let Event::Ended { text, reason, session, .. } = ended else { panic!("{ended:?}") };
+        assert_eq!(reason.unwrap(), StopReason::Interrupted);
+        assert_eq!(batch.cache().unwrap().find_len(0, session.ids()), session.ids().len() - 1);
+        (said, text)
+    };
+    let (whole, rest) = read(vec![]);
+    assert_eq!(rest, "");
+    // All of it might be the beginning of this one.
+    let (said, held) = read(vec![format!("{whole}, never")]);
+    assert_eq!((said.as_str(), held), ("", whole));
+}

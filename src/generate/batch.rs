@@ -235,6 +235,15 @@ impl Batch {
         self.sequences.remove(&key).map(|sequence| sequence.session)
     }
 
+    /// Ends a sequence before its own end, with [`StopReason::Interrupted`]: as in a pass, what was held back of its text
+    /// comes out, and its state stays in the cache. `None` where there is no such one.
+    pub fn interrupt(&mut self, key: SequenceId) -> Option<Event> {
+        self.sequences.get_mut(&key)?.text.end(StopReason::Interrupted);
+        let mut events = Vec::new();
+        self.end(key, Ok(StopReason::Interrupted), &mut events);
+        events.pop()
+    }
+
     /// A sequence's session.
     pub fn session(&self, key: SequenceId) -> Option<&Session> {
         self.sequences.get(&key).map(|sequence| &sequence.session)

@@ -119,7 +119,7 @@ pub struct LimitArgs {
     pub cache: Option<u64>,
 
     /// Bytes of a request's body
-    #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = size)]
+    #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = size)]
     pub max_body: u64,
 
     /// Bytes of a body sent without a key to /tokenize and /detokenize
@@ -153,6 +153,10 @@ pub struct LimitArgs {
     /// Seconds for a request's header, its body, and for a client to take in what waits for it
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     pub io_timeout: u32,
+
+    /// Seconds of silence after which a stream gets a comment, for proxies that take silence for death
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
+    pub heartbeat: u32,
 
     /// Seconds that answers have to end after SIGTERM
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]

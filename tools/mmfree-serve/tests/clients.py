@@ -1,9 +1,10 @@
 """Real clients against the server: `openai` and `lm-eval`, unmodified, on the demo model.
 
-    python clients.py PROGRAMS
+    python clients.py PROGRAMS MODULES
 
 PROGRAMS is the folder with `mmfree-serve` and `mmfree-infer`: what the clients get must be what `mmfree-infer` says.
-Needs the packages openai and lm-eval[api]. Exits with 1 at the first difference.
+Needs Python's packages openai and lm-eval[api], and in the folder MODULES (`npm install --prefix FOLDER openai`) Node's
+openai. Exits with 1 at the first difference.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ import openai
 from safetensors.numpy import load_file
 
 PROGRAMS = Path(sys.argv[1]).resolve()
+MODULES = Path(sys.argv[2]).resolve()
 TASKS = Path(__file__).resolve().parent / "tasks"
 PROMPT = "Once upon a time there was a"
 count = 0
@@ -121,20 +123,22 @@ def with_lm_eval(base):
             "--tasks", "mmfree_choices,mmfree_generate,mmfree_rolling", "--include_path", ".", "--batch_size", "4",
             "--log_samples", "--output_path", folder,
         ]
-        subprocess.run(command, check=True, cwd=TASKS, stdout=subprocess.DEVNULL)
+        run = subprocess.run(command, cwd=TASKS, capture_output=True, text=True)
+        check(run.returncode == 0, f"lm-eval: {run.stdout[-2000:]} {run.stderr[-4000:]}")
         samples = {}
         for path in Path(folder).rglob("samples_*.jsonl"):
             name = path.name.split("_")[2].split(".")[0]
             samples[name] = [json.loads(line) for line in path.read_text().splitlines()]
 
-    def encode(text):
-        return infer("-n", "0", text)["prompt_ids"]
+    def encode(text, bos):
+        return infer("-n", "0", text)["prompt_ids"][0 if bos else 1 :]
 
     for sample in samples["choices"]:
         for arguments, response in zip(sample["arguments"].values(), sample["filtered_resps"]):
             context, continuation = arguments["arg_0"], arguments["arg_1"]
-            start = len(encode(context))
-            scores = logprobs(encode(context + continuation))[start - 1 :]
+            # It puts no BOS in front.
+            start = len(encode(context, False))
+            scores = logprobs(encode(context + continuation, False))[start - 1 :]
             expected = sum(score for score, _ in scores)
             # lm-eval's number comes as text.
             number, greedy = float(response[0]), str(response[1]) == "True"
@@ -142,16 +146,28 @@ def with_lm_eval(base):
             check(greedy == all(top for _, top in scores), f"{continuation!r}: greedy")
     for sample in samples["generate"]:
         context = sample["arguments"]["gen_args_0"]["arg_0"]
-        expected = infer("-n", "16", "--greedy", "--stop", "\\n", context)["text"]
+        ids = ",".join(map(str, encode(context, False)))
+        expected = infer("-n", "16", "--greedy", "--stop", "\\n", "--ids", ids)["text"]
         check(sample["resps"][0][0] == expected, f"the text after {context!r}")
     for sample in samples["rolling"]:
         text = sample["arguments"]["gen_args_0"]["arg_0"]
-        expected = sum(score for score, _ in logprobs(encode(text)))
+        expected = sum(score for score, _ in logprobs(encode(text, True)))
         number = float(sample["filtered_resps"][0])
         check(abs(number - expected) < 1e-4 * -expected, f"{text!r}: {number}, not {expected}")
 
 
+def with_node(base):
+    expected = infer("-n", "40", "--seed", "7", PROMPT)["text"]
+    script = Path(__file__).with_name("openai.cjs")
+    command = ["node", script, MODULES, f"{base}/v1", PROMPT]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    check(run.returncode == 0, f"node: {run.stderr}")
+    for what, text in json.loads(run.stdout).items():
+        check(text == expected, f"node's {what}")
+
+
 with server("--chat-template", "plain") as base:
     with_openai(base)
+    with_node(base)
     with_lm_eval(base)
 print(f"clients: {count} checks passed")

@@ -82,26 +82,17 @@ pub enum What {
         /// Its score, where it is wanted.
         score: Option<Scored>,
         /// Why the text ended, if it did.
-        end: Option<End>,
+        end: Option<StopReason>,
     },
     /// It ended without another token.
     End {
         /// What was held back of the text.
         text: String,
-        /// Why.
-        end: End,
+        /// Why; [`StopReason::Interrupted`] where its time was up.
+        end: StopReason,
     },
     /// It failed: nothing comes after.
     Failed(Failure),
-}
-
-/// Why a text ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// By itself, or where the request wanted it to.
-    Reason(StopReason),
-    /// The request's time was up.
-    Deadline,
 }
 
 /// Why a sequence failed.

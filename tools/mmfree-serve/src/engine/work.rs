@@ -11,7 +11,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::pace::Pace;
-use super::{End, EngineOptions, Failure, Job, Sequence, Shared, Update, What};
+use super::{EngineOptions, Failure, Job, Sequence, Shared, Update, What};
 
 /// How far a sequence in the batch has come.
 struct Active {
@@ -141,14 +141,18 @@ impl Worker {
             self.active.iter().filter(|(_, active)| over(active)).map(|(key, _)| *key).collect();
         for key in keys {
             let Some(active) = self.active.remove(&key) else { continue };
-            self.batch.cancel(key);
             if active.updates.is_closed() {
+                self.batch.cancel(key);
                 self.shared.metrics.cancelled.inc();
                 continue;
             }
-            let what = match active.last {
-                Some(_) => What::End { text: String::new(), end: End::Deadline },
-                None => What::Failed(Failure::Deadline),
+            let ended = self.batch.interrupt(key);
+            let what = match (active.last, ended) {
+                (Some(_), Some(Event::Ended { text, reason, .. })) => match reason {
+                    Ok(reason) => What::End { text, end: reason },
+                    Err(error) => What::Failed(Failure::from(error)),
+                },
+                _ => What::Failed(Failure::Deadline),
             };
             let _ = active.updates.try_send(Update { sequence: active.number, what });
         }
@@ -246,7 +250,7 @@ impl Worker {
                     if let Some(Event::Ended { text: rest, reason, .. }) = ended {
                         text += &rest;
                         match reason {
-                            Ok(reason) => finish = Some(End::Reason(reason)),
+                            Ok(reason) => finish = Some(reason),
                             Err(error) => failed = Some(Failure::from(error)),
                         }
                     }
@@ -265,7 +269,7 @@ impl Worker {
                         Ok(reason) => {
                             let scores = session.prompt_scores();
                             prompts += self.prompt_read(key, Some(scores));
-                            What::End { text, end: End::Reason(reason) }
+                            What::End { text, end: reason }
                         }
                         Err(error) => What::Failed(Failure::from(error)),
                     };

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::App;
 use super::errors::ApiError;
 use super::sampling::Sampling;
-use crate::engine::{End, Request, Sequence, Update, Updates, What};
+use crate::engine::{Request, Sequence, Update, Updates, What};
 use crate::metrics::Stopwatch;
 
 /// A prompt: its ids, and what it reads like.
@@ -105,11 +105,14 @@ pub enum Finish {
     Length,
 }
 
-impl From<&End> for Finish {
-    fn from(end: &End) -> Finish {
-        match end {
-            End::Reason(StopReason::Eos | StopReason::StopString(_)) => Finish::Stop,
-            _ => Finish::Length,
+impl From<&StopReason> for Finish {
+    fn from(reason: &StopReason) -> Finish {
+        match reason {
+            StopReason::Eos | StopReason::StopString(_) | StopReason::Complete => Finish::Stop,
+            // Also where the request's time was up.
+            StopReason::MaxTokens | StopReason::MaxLength | StopReason::Interrupted => {
+                Finish::Length
+            }
         }
     }
 }
@@ -161,7 +164,7 @@ pub async fn gather(
     let mut left = texts.len();
     while left > 0 {
         let Some(update) = updates.recv().await else {
-            return Err(ApiError::internal("the engine has ended"));
+            return Err(ApiError::internal("the answer was given up: too much of it was left unread"));
         };
         usage.count(&update, ask);
         let Some(text) = texts.get_mut(update.sequence) else { continue };

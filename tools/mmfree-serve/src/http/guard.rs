@@ -169,7 +169,8 @@ pub async fn check(
     next: Next,
 ) -> Response {
     let start = Instant::now();
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let method = request.method().clone();
+    let path: String = request.uri().path().chars().take(200).collect();
     let id = request.headers().get(REQUEST_ID).filter(|id| id.len() <= 200).cloned();
     let mut response = match guard.client(&request) {
         Ok(client) => {

@@ -19,9 +19,6 @@ use super::errors::ApiError;
 use crate::engine::{Update, Updates, What};
 use crate::metrics::Stopwatch;
 
-/// A comment goes out after so long without anything else: proxies and clients take silence for death.
-const HEARTBEAT: Duration = Duration::from_secs(15);
-
 /// Makes an answer's chunks.
 pub trait Chunks: Send + Unpin + 'static {
     /// What comes before anything else.
@@ -65,7 +62,7 @@ pub fn response(
 ) -> Response {
     let mut events = Events::default();
     chunks.begin(&mut events);
-    let mut heartbeat = interval(HEARTBEAT);
+    let mut heartbeat = interval(Duration::from_secs(app.limits.heartbeat.into()));
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     heartbeat.reset();
     let left = chunks.texts();
@@ -129,7 +126,7 @@ impl<C: Chunks> Stream for EventStream<C> {
             match updates.poll_recv(cx) {
                 Poll::Ready(Some(update)) => this.take(update),
                 Poll::Ready(None) => {
-                    let error = ApiError::internal("the engine has ended");
+                    let error = ApiError::internal("the answer was given up: too much of it was left unread");
                     this.events.push_text(&error.json());
                     this.updates = None;
                 }

@@ -5,6 +5,7 @@
 //! the system enforces; where it dies of them, the request is an error and the next one gets a new process.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
@@ -24,7 +25,7 @@ const MEMORY: u64 = 1 << 29;
 const SECONDS: u64 = 3;
 
 /// Bytes of a text at most.
-const MOST: usize = 64 << 20;
+const MOST: usize = 16 << 20;
 
 /// What is asked for, and what comes back, each a line.
 #[derive(Deserialize, Serialize)]
@@ -55,7 +56,8 @@ impl Worker {
     /// The text for a context, a JSON object in one line; an error says why there is none.
     pub fn render(&self, context: &str) -> Result<String, String> {
         let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut running = match process.take() {
+        let alive = |running: &mut Process| matches!(running.child.try_wait(), Ok(None));
+        let mut running = match process.take_if(alive) {
             Some(running) => running,
             None => Process::start(&self.source)
                 .map_err(|error| format!("the chat template cannot be rendered: {error}"))?,
@@ -90,6 +92,8 @@ impl Process {
         let mut child = Command::new(program)
             .arg(COMMAND)
             .env_clear()
+            // A Ctrl-C is for the server, which may have answers to end.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -124,3 +124,28 @@ fn time_that_is_up_cuts_a_text_and_refuses_one_that_has_not_begun() {
     let text = answers[1].text();
     assert!(text.contains("\"code\":\"timeout\"") || !events(&text).is_empty(), "{text}");
 }
+
+#[test]
+fn a_stream_that_waits_gets_comments() {
+    let server = Server::start(&["--parallel", "1", "--heartbeat", "1", "--max-tokens", "10000000"]);
+    let body = json!({"prompt": "Once", "max_tokens": 10_000_000, "ignore_eos": true});
+    let bytes = server.bytes("POST", PATH, &["content-type: application/json"], &body.to_string());
+    let mut running = server.connect();
+    running.write_all(bytes.as_bytes()).unwrap();
+    server.wait_for("mmfree_active_sequences", |n| n == 1.0);
+    let body = json!({"prompt": "Once", "max_tokens": 3, "stream": true});
+    let bytes = server.bytes("POST", PATH, &["content-type: application/json"], &body.to_string());
+    let mut waiting = server.connect();
+    waiting.write_all(bytes.as_bytes()).unwrap();
+    let mut text = String::new();
+    while text.matches(": reading").count() < 2 {
+        let mut some = [0; 1000];
+        let n = waiting.read(&mut some).unwrap();
+        assert!(n > 0, "{text}");
+        text += std::str::from_utf8(&some[..n]).unwrap();
+    }
+    assert!(!text.contains("data:"));
+    drop(running);
+    waiting.read_to_string(&mut text).unwrap();
+    assert!(text.contains("data: [DONE]"), "{text}");
+}
