@@ -364,3 +364,74 @@ fn a_saved_session_keeps_every_option_and_what_was_generated() {
     }
     assert_eq!(tokens(&mut cut, 10), tokens(&mut whole, 10));
 }
+
+/// Whatever a batch or a caller leaves of a session can be saved and gone on with.
+#[test]
+fn a_session_that_was_fed_to_its_end_is_loaded_and_goes_on_after_a_push() {
+    let model = model(Packing::T5, 3);
+    let mut session = started(&model);
+    while let Some(step) = session.next_step(64) {
+        let outcome = model.forward(&mut [step]);
+        session.finish_step(outcome).unwrap();
+    }
+    let mut loaded = Session::from_bytes(&model, &session.to_bytes().unwrap()).unwrap();
+    let error = loaded.next_token().unwrap_err();
+    assert!(error.to_string().contains("must go on by one token"), "{error}");
+    for session in [&mut session, &mut loaded] {
+        session.push(&[5, 6]).unwrap();
+    }
+    assert_eq!(tokens(&mut loaded, 5), tokens(&mut session, 5));
+    let empty = Session::new(&model, sampled()).unwrap();
+    let loaded = Session::from_bytes(&model, &empty.to_bytes().unwrap()).unwrap();
+    assert!(loaded.ids().is_empty());
+}
+
+#[test]
+fn more_draws_than_ids_are_refused() {
+    let model = model(Packing::T5, 3);
+    let text = String::from_utf8_lossy(&version_1(&started(&model))).into_owned();
+    let hostile = text.replace(r#"draws":"0""#, r#"draws":"9""#);
+    assert_eq!(text.len(), hostile.len());
+    assert!(Session::from_bytes(&model, hostile.as_bytes()).is_ok());
+    let session = {
+        let mut session = Session::new(&model, sampled()).unwrap();
+        session.push(&[1]).unwrap();
+        session
+    };
+    let text = String::from_utf8_lossy(&version_1(&session)).into_owned();
+    let hostile = text.replace(r#"draws":"0""#, r#"draws":"9""#);
+    let error = Session::from_bytes(&model, hostile.as_bytes()).unwrap_err();
+    assert!(error.to_string().contains("9 of them drawn"), "{error}");
+}
+
+#[test]
+fn a_prompt_in_two_pieces_is_scored_as_in_one() {
+    let model = model(Packing::T5, 3);
+    let scores = |pieces: &[&[u32]]| {
+        let mut session = Session::new(&model, sampled()).unwrap();
+        session.score_prompt(2).unwrap();
+        for piece in pieces {
+            session.push(piece).unwrap();
+            while let Some(step) = session.next_step(64) {
+                let outcome = model.forward(&mut [step]);
+                session.finish_step(outcome).unwrap();
+            }
+        }
+        session.prompt_scores().to_vec()
+    };
+    let ids = prompt();
+    let whole = scores(&[&ids]);
+    assert_eq!(whole.len(), ids.len() - 1);
+    assert_eq!(scores(&[&ids[..20], &ids[20..21], &ids[21..]]), whole);
+}
+
+#[test]
+fn only_a_token_that_was_chosen_has_a_score() {
+    let model = model(Packing::T5, 3);
+    let mut session = started(&model);
+    session.score_tokens(Some(1));
+    let id = session.next_token().unwrap();
+    assert_eq!(session.token_score().unwrap().unwrap().id, id);
+    session.push(&[7]).unwrap();
+    assert_eq!(session.token_score().unwrap(), None);
+}

@@ -13,7 +13,11 @@ use crate::error::{Error, Result};
 use crate::model::{Model, Step};
 
 /// Tokens that must be gained for a prompt to wait for another one that begins alike, or to leave an entry where they part.
+/// The places where others part from a prompt are multiples of it, so that it is read in chunks of that many at least.
 const WORTH: usize = 16;
+
+/// Tokens of a pass, of all sequences, that are scored at most: each has logits of its own.
+const SCORED: usize = 256;
 
 /// A sequence in a [`Batch`]; later ones are larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,6 +98,9 @@ pub struct Batch {
     sequences: BTreeMap<SequenceId, Sequence>,
     next: u64,
     cache: Option<PrefixCache>,
+    /// Those that share prompts, while they are read, in the order of their space and ids: those that begin alike stand
+    /// together.
+    alike: Vec<SequenceId>,
 }
 
 #[derive(Debug)]
@@ -104,13 +111,22 @@ struct Sequence {
     space: Option<u64>,
     /// Ids of its prompt.
     prompt: usize,
-    /// Whether those before it know where it parts from them.
-    parted: bool,
+    /// The one before it that begins alike, and the number of ids after which that one leaves its state.
+    leader: Option<(SequenceId, usize)>,
     /// Whether the cache has been asked, which is done when its turn comes: others may have left something by then.
     asked: bool,
     cached: usize,
     /// Numbers of ids after which its state is kept, rising.
     keep: Vec<usize>,
+}
+
+impl Event {
+    /// Which sequence it is about.
+    pub fn key(&self) -> SequenceId {
+        match self {
+            Event::Prompt { key, .. } | Event::Token { key, .. } | Event::Ended { key, .. } => *key,
+        }
+    }
 }
 
 impl Sequence {
@@ -120,6 +136,20 @@ impl Sequence {
 
     fn fed(&self) -> usize {
         self.session.ids().len() - self.session.pending().len()
+    }
+
+    /// Where, `at` ids or a few less from the start, the state is kept; `None` where that has passed.
+    fn place(&mut self, at: usize) -> Option<usize> {
+        let fed = self.fed();
+        let round = at - at % WORTH;
+        let there = self.keep.iter().rev().copied().find(|&there| there <= at && there > fed);
+        match there.filter(|&there| there >= round) {
+            None if round > fed => {
+                self.keep_at(round);
+                Some(round)
+            }
+            there => there,
+        }
     }
 
     /// Adds a number of ids after which the state is to be kept, if it is still to come.
@@ -150,7 +180,8 @@ impl fmt::Debug for Batch {
 impl Batch {
     /// An empty batch without a cache.
     pub fn new(model: &Arc<Model>) -> Batch {
-        Batch { model: Arc::clone(model), sequences: BTreeMap::new(), next: 0, cache: None }
+        let (sequences, alike) = (BTreeMap::new(), Vec::new());
+        Batch { model: Arc::clone(model), sequences, next: 0, cache: None, alike }
     }
 
     /// The same with a cache of prompts.
@@ -177,7 +208,7 @@ impl Batch {
     }
 
     /// Adds a sequence that uses the cache together with all of the same `space`: what others of it have read is not read
-    /// again. No bit of any result depends on it.
+    /// again. No bit of any result depends on it. A session that was loaded uses none: what it goes on from is its own.
     ///
     /// # Errors
     /// As [`join`](Self::join).
@@ -193,9 +224,34 @@ impl Batch {
     fn add(
         &mut self,
         session: Session,
-        text: TextStream,
+        mut text: TextStream,
         space: Option<u64>,
     ) -> Result<SequenceId> {
+        self.check(&session)?;
+        if session.is_complete() {
+            text.end(StopReason::Complete);
+        }
+        let space = space.filter(|_| self.cache.is_some() && !session.is_loaded());
+        let prompt = session.ids().len();
+        let (leader, asked, cached, keep) = (None, false, 0, Vec::new());
+        let mut sequence = Sequence { session, text, space, prompt, leader, asked, cached, keep };
+        if let (Some(_), Some(cache)) = (space, &self.cache) {
+            if cache.interval() > 0 {
+                (cache.interval()..prompt - 1)
+                    .step_by(cache.interval())
+                    .for_each(|at| sequence.keep_at(at));
+            }
+            // One before the end, so that even the whole prompt, come again, has a token to be fed and gives logits.
+            sequence.keep_at(prompt - 1);
+        }
+        let key = self.insert(sequence);
+        if space.is_some() {
+            self.follow(key);
+        }
+        Ok(key)
+    }
+
+    fn check(&self, session: &Session) -> Result<()> {
         if !Arc::ptr_eq(session.model(), &self.model) {
             let reason = "the session was made with another model than the batch".to_owned();
             return Err(Error::StateMismatch { reason });
@@ -204,35 +260,41 @@ impl Batch {
             let reason = "has no token to go on from, must have one at least".to_owned();
             return Err(Error::Option { name: "prompt", reason });
         }
+        Ok(())
+    }
+
+    fn insert(&mut self, sequence: Sequence) -> SequenceId {
         let key = SequenceId(self.next);
         self.next += 1;
-        let (prompt, keep) = (session.ids().len(), Vec::new());
-        let (parted, asked, cached) = (false, false, 0);
-        let sequence = Sequence { session, text, space, prompt, parted, asked, cached, keep };
         self.sequences.insert(key, sequence);
-        Ok(key)
+        key
     }
 
     /// Makes a copy of a sequence as it stands, which goes on on its own once `change` has had its way with it: another
     /// seed, say. `None` where there is no such sequence.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join), for what `change` made of it; then there is no copy.
     pub fn fork(
         &mut self,
         key: SequenceId,
-        change: impl FnOnce(&mut Session),
-    ) -> Option<SequenceId> {
-        let from = self.sequences.get(&key)?;
-        let mut session = from.session.clone();
-        change(&mut session);
-        let copy = Sequence { session, text: from.text.clone(), keep: from.keep.clone(), ..*from };
-        let key = SequenceId(self.next);
-        self.next += 1;
-        self.sequences.insert(key, copy);
-        Some(key)
+        change: impl FnOnce(&mut Session, &mut TextStream),
+    ) -> Result<Option<SequenceId>> {
+        let Some(from) = self.sequences.get(&key) else { return Ok(None) };
+        let (mut session, mut text) = (from.session.clone(), from.text.clone());
+        change(&mut session, &mut text);
+        self.check(&session)?;
+        // What was pushed is a prompt to be read; a single id is one that was chosen, or the end of one.
+        let pushed = session.pending().len() > 1;
+        let prompt = if pushed { session.ids().len() } else { from.prompt };
+        let (space, keep) = (from.space.filter(|_| !session.is_loaded()), from.keep.clone());
+        let copy = Sequence { session, text, space, prompt, leader: None, keep, ..*from };
+        Ok(Some(self.insert(copy)))
     }
 
     /// Takes a sequence out, whatever it was doing; `None` where there is no such one. The session is sound.
     pub fn cancel(&mut self, key: SequenceId) -> Option<Session> {
-        self.sequences.remove(&key).map(|sequence| sequence.session)
+        self.leave(key).map(|sequence| sequence.session)
     }
 
     /// Ends a sequence before its own end, with [`StopReason::Interrupted`]: as in a pass, what was held back of its text
@@ -242,6 +304,11 @@ impl Batch {
         let mut events = Vec::new();
         self.end(key, Ok(StopReason::Interrupted), &mut events);
         events.pop()
+    }
+
+    fn leave(&mut self, key: SequenceId) -> Option<Sequence> {
+        self.alike.retain(|other| *other != key);
+        self.sequences.remove(&key)
     }
 
     /// A sequence's session.
@@ -285,6 +352,8 @@ impl Batch {
         for (key, outcome) in keys.into_iter().zip(outcomes) {
             self.finish(key, outcome, &mut events);
         }
+        // In the order of joining; those of one sequence stay as they came.
+        events.sort_by_key(Event::key);
         events
     }
 
@@ -295,111 +364,105 @@ impl Batch {
         work.extend(decoding.map(|(key, _)| (*key, 1)));
         // Text that is being written must not stop prompts for good.
         let mut left = budget.saturating_sub(work.len()).max(1);
+        let mut scored = SCORED;
         let prompts = self.sequences.iter().filter(|(_, sequence)| sequence.is_prompt());
         let prompts: Vec<SequenceId> = prompts.map(|(key, _)| *key).collect();
-        for (n, &key) in prompts.iter().enumerate() {
-            self.part_from(key, &prompts[..n]);
-        }
-        for (n, &key) in prompts.iter().enumerate() {
+        for key in prompts {
             if left == 0 {
                 break;
             }
-            if self.waits(key, &prompts[..n]) {
+            if self.waits(key) {
                 continue;
             }
             self.ask_cache(key, events);
             let Some(sequence) = self.sequences.get(&key) else { continue };
+            let is_scored = sequence.session.prompt_scores_wanted().is_some();
+            let most = if is_scored { left.min(scored) } else { left };
             let pending = sequence.session.pending().len();
-            let tokens = sequence.session.most(left).min(sequence.until_kept()).min(pending);
-            left -= tokens;
-            work.insert(key, tokens);
+            let tokens = sequence.session.most(most).min(sequence.until_kept()).min(pending);
+            if tokens > 0 {
+                left -= tokens;
+                scored -= if is_scored { tokens } else { 0 };
+                work.insert(key, tokens);
+            }
         }
         work
     }
 
-    /// Where a new prompt parts from those before it, they are to leave their state.
-    fn part_from(&mut self, key: SequenceId, before: &[SequenceId]) {
-        let Some(sequence) = self.sequences.get_mut(&key) else { return };
-        let parted = std::mem::replace(&mut sequence.parted, true);
-        let fresh = !parted && sequence.fed() == 0;
-        let (Some(space), true, true) = (sequence.space, fresh, self.cache.is_some()) else {
-            return;
-        };
+    /// Finds for a new prompt the one before it that begins most alike, and has it leave its state where they part: a
+    /// neighbour among all in the order of their ids, or the one that this itself waits for.
+    fn follow(&mut self, key: SequenceId) {
         let Some(sequence) = self.sequences.get(&key) else { return };
-        let ids: Vec<(SequenceId, usize)> = before
-            .iter()
-            .filter_map(|other| Some((*other, self.sequences.get(other)?)))
-            .filter(|(_, other)| other.space == Some(space))
-            .map(|(other, its)| (other, common(its.session.ids(), sequence.session.ids())))
-            .collect();
-        let last = sequence.session.ids().len() - 1;
-        let scored = usize::from(sequence.session.prompt_scores_wanted().is_some());
-        for (other, shared) in ids {
-            // One token less where scores are wanted: that of the first token that differs needs the logits before it.
-            let at = (shared - scored.min(shared)).min(last);
-            if let Some(other) = self.sequences.get_mut(&other)
-                && at >= other.fed() + WORTH
-            {
-                other.keep_at(at);
+        let (space, ids) = (sequence.space, sequence.session.ids());
+        let place = |other: &SequenceId| {
+            let other = &self.sequences[other];
+            (other.space, other.session.ids()) < (space, ids)
+        };
+        let at = self.alike.partition_point(place);
+        let neighbours = [at.checked_sub(1), Some(at)].into_iter().flatten();
+        let neighbours = neighbours.filter_map(|at| self.alike.get(at));
+        let shared = neighbours.filter_map(|&other| {
+            let its = self.sequences.get(&other).filter(|its| its.space == space)?;
+            Some((common(its.session.ids(), ids), other))
+        });
+        let best = shared.max_by_key(|(shared, _)| *shared);
+        let wanted = sequence.session.prompt_scores_wanted();
+        // One token less where scores are wanted: that of the first token that differs needs the logits before it.
+        let usable =
+            |shared: usize| (shared - usize::from(wanted.is_some()).min(shared)).min(ids.len() - 1);
+        let best = best.map(|(shared, other)| (usable(shared), other));
+        let fresh = sequence.fed() == 0;
+        self.alike.insert(at, key);
+        let Some((at, mut leader)) = best.filter(|(at, _)| fresh && *at >= WORTH) else { return };
+        // Who waits for another until then gets it from there.
+        while let Some(&(before, its)) =
+            self.sequences.get(&leader).and_then(|leader| leader.leader.as_ref())
+            && its >= at
+        {
+            leader = before;
+        }
+        let Some(leading) = self.sequences.get_mut(&leader) else { return };
+        let scores = leading.session.prompt_scores_wanted();
+        if wanted.is_none_or(|n| scores.is_some_and(|scores| scores >= n)) {
+            let place = leading.place(at).filter(|&at| at >= WORTH);
+            if let (Some(at), Some(sequence)) = (place, self.sequences.get_mut(&key)) {
+                sequence.leader = Some((leader, at));
             }
         }
     }
 
     /// Whether a prompt had better wait: one before it is about to leave a state that saves it some tokens.
-    fn waits(&self, key: SequenceId, before: &[SequenceId]) -> bool {
+    fn waits(&self, key: SequenceId) -> bool {
         let Some(sequence) = self.sequences.get(&key) else { return false };
-        let (Some(space), false) = (sequence.space, sequence.asked) else { return false };
-        if self.cache.is_none() || sequence.fed() > 0 {
-            return false;
-        }
-        let wanted = sequence.session.prompt_scores_wanted();
-        let last = sequence.session.ids().len() - 1;
-        before.iter().filter_map(|other| self.sequences.get(other)).any(|other| {
-            let scores = other.session.prompt_scores_wanted();
-            let serves = wanted.is_none_or(|n| scores.is_some_and(|scores| scores >= n));
-            let shared = common(other.session.ids(), sequence.session.ids());
-            let usable = (shared - usize::from(wanted.is_some()).min(shared)).min(last);
-            let fed = other.fed();
-            let next = other.keep.iter().rev().find(|&&at| at <= usable && at > fed);
-            other.space == Some(space) && serves && next.is_some_and(|&at| at >= WORTH)
-        })
+        let Some((leader, at)) = sequence.leader.filter(|_| !sequence.asked) else { return false };
+        self.sequences.get(&leader).is_some_and(|leader| leader.keep.contains(&at))
     }
 
-    /// Takes the longest beginning of a prompt from the cache, once, and decides what it leaves there.
+    /// Takes the longest beginning of a prompt from the cache, once, and adds to what it leaves there.
     fn ask_cache(&mut self, key: SequenceId, events: &mut Vec<Event>) {
         let (Some(sequence), Some(cache)) = (self.sequences.get_mut(&key), &mut self.cache) else {
             return;
         };
-        let (Some(space), false) = (sequence.space, std::mem::replace(&mut sequence.asked, true))
-        else {
-            return;
-        };
+        let asked = std::mem::replace(&mut sequence.asked, true);
+        let Some(space) = sequence.space.filter(|_| !asked && sequence.fed() == 0) else { return };
         let total = sequence.prompt;
-        let fresh = sequence.fed() == 0;
-        if fresh {
-            let wanted = sequence.session.prompt_scores_wanted();
-            if let Some(hit) = cache.find(space, sequence.session.ids(), wanted) {
-                sequence.session.resume(hit);
-                sequence.cached = sequence.fed();
-                let (fed, cached) = (sequence.fed(), sequence.cached);
-                events.push(Event::Prompt { key, fed, total, cached });
-            }
-            // Where it leaves what is known, others may too.
-            let scored = usize::from(wanted.is_some());
-            let shared = cache.shared(space, sequence.session.ids());
-            let at = shared.saturating_sub(scored).min(total - 1);
-            if at >= sequence.fed() + WORTH {
-                sequence.keep_at(at);
-            }
+        let wanted = sequence.session.prompt_scores_wanted();
+        let hit = cache.find(space, sequence.session.ids(), wanted);
+        // A cache may have come from a batch of another model.
+        if let Some(hit) = hit.filter(|hit| hit.state.same_model(sequence.session.state())) {
+            sequence.session.resume(hit);
+            sequence.cached = sequence.fed();
+            let (fed, cached) = (sequence.fed(), sequence.cached);
+            sequence.keep.retain(|&at| at > fed);
+            events.push(Event::Prompt { key, fed, total, cached });
         }
-        let interval = cache.interval();
-        if interval > 0 {
-            for at in (interval..total - 1).step_by(interval) {
-                sequence.keep_at(at);
-            }
+        // Where it leaves what is known, others may too.
+        let scored = usize::from(wanted.is_some());
+        let shared = cache.shared(space, sequence.session.ids());
+        let at = shared.saturating_sub(scored).min(total - 1);
+        if at >= sequence.fed() + WORTH {
+            sequence.place(at);
         }
-        // One before the end, so that even the whole prompt, come again, has a token to be fed and gives logits.
-        sequence.keep_at(total - 1);
     }
 
     /// Takes in what a step gave.
@@ -417,18 +480,22 @@ impl Batch {
                 events.push(Event::Prompt { key, fed, total, cached });
                 return Ok(());
             }
+            self.alike.retain(|other| *other != key);
             if sequence.text.stop_reason().is_some() {
                 // Only its prompt's scores were wanted.
                 return Ok(());
             }
             let id = sequence.session.choose()?;
             let score = sequence.session.token_score()?;
-            let text = sequence.text.push(id)?;
+            let (text, failed) = match sequence.text.push(id) {
+                Ok(text) => (text, None),
+                Err(error) => (String::new(), Some(error)),
+            };
             if sequence.session.is_complete() {
                 sequence.text.end(StopReason::Complete);
             }
             events.push(Event::Token { key, id, text, score });
-            Ok(())
+            failed.map_or(Ok(()), Err)
         });
         let ended = sequence.session.pending().is_empty() || !sequence.is_prompt();
         match result {
@@ -456,7 +523,7 @@ impl Batch {
     }
 
     fn end(&mut self, key: SequenceId, reason: Result<StopReason>, events: &mut Vec<Event>) {
-        let Some(mut sequence) = self.sequences.remove(&key) else { return };
+        let Some(mut sequence) = self.leave(key) else { return };
         let mut reason = reason;
         let mut text = String::new();
         if reason.is_ok() {

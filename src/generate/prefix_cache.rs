@@ -203,7 +203,7 @@ impl PrefixCache {
         best
     }
 
-    /// Remembers the state after the first [`State::position`] tokens of `ids`. With `scores`, those of these tokens from the
+    /// Remembers the state after the first [`State::position`] tokens of `ids`, unless that alone is more than the budget. With `scores`, those of these tokens from the
     /// second on are kept too, and that of the next one if it is known.
     ///
     /// # Errors
@@ -222,6 +222,19 @@ impl PrefixCache {
         let path = &ids[..depth];
         assert!(depth > 0, "a state of no tokens");
         let state = state.on_host()?;
+        // One that has no room alone would only drive out all others.
+        let alone = |scores: Option<&[Scored]>| {
+            let scores = scores.unwrap_or_default();
+            let scores = scores.iter().map(|score| size_of::<Scored>() + score.memory_len());
+            2 * size_of::<Node>()
+                + state.memory_len()
+                + size_of_val(path)
+                + scores.take(depth).sum::<usize>()
+        };
+        let scores = scores.filter(|&scores| alone(Some(scores)) <= self.budget);
+        if alone(scores) > self.budget {
+            return Ok(());
+        }
         let node = self.path(space, path, scores);
         let next = scores.and_then(|scores| scores.get(depth - 1)).cloned();
         let before = self.node(node).bytes();

@@ -70,7 +70,9 @@ pub struct Session {
     prompt_scores: Vec<Scored>,
     /// How many of the likeliest tokens a generated token's score has, if it is wanted.
     score_tokens: Option<usize>,
-    /// Whether it was loaded from a file without a checksum.
+    /// Whether its state came from a file or from bytes.
+    loaded: bool,
+    /// Whether that had no checksum.
     unchecked: bool,
 }
 
@@ -91,7 +93,6 @@ impl Session {
     /// [`Error::Option`] for a sampler option out of range.
     pub fn new(model: &Arc<Model>, options: SamplerOptions) -> Result<Session> {
         options.check_ids(model.config().vocab_size)?;
-        options.check_ids(model.config().vocab_size)?;
         Ok(Session {
             state: model.new_state(),
             ids: Vec::new(),
@@ -104,6 +105,7 @@ impl Session {
             score_prompt: None,
             prompt_scores: Vec::new(),
             score_tokens: None,
+            loaded: false,
             unchecked: false,
             model: Arc::clone(model),
         })
@@ -177,9 +179,16 @@ impl Session {
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
             return Err(Error::Token { id, vocab_size });
         }
-        for &id in ids {
-            self.occurrences.add_given(id);
+        // The logits that give the first one its score are there only until more is fed.
+        if let (Some(n), Some(&id)) = (self.score_prompt, ids.first())
+            && self.prompt_scores.len() + 1 == self.ids.len()
+            && self.pending().is_empty()
+            && !self.logits.is_empty()
+        {
+            let score = Scored::new(&self.logits, id, self.ids.len() as u64, n)?;
+            self.prompt_scores.push(score);
         }
+        ids.iter().for_each(|&id| self.occurrences.add_given(id));
         self.ids.extend_from_slice(ids);
         Ok(())
     }
@@ -274,7 +283,8 @@ impl Session {
     /// As [`Scored::new`].
     pub fn token_score(&self) -> Result<Option<Scored>> {
         let (Some(n), Some(&id)) = (self.score_tokens, self.ids.last()) else { return Ok(None) };
-        if self.logits.is_empty() || self.pending().len() != 1 {
+        let chosen = self.generated.last().is_some_and(|[_, end]| *end as usize == self.ids.len());
+        if self.logits.is_empty() || self.pending().len() != 1 || !chosen {
             return Ok(None);
         }
         let position = self.ids.len() as u64 - 1;
@@ -336,9 +346,10 @@ impl Session {
     /// As [`Sampler::sample`]; [`Error::Option`] where ids are pending, or there are none.
     pub fn choose(&mut self) -> Result<u32> {
         if self.logits.is_empty() || !self.pending().is_empty() {
-            let reason = match self.ids.len() {
-                0 => "is empty, must have one token at least (the BOS token, say)".to_owned(),
-                _ => format!("has {} ids that have not been fed", self.pending().len()),
+            let reason = match (self.ids.len(), self.pending().len()) {
+                (0, _) => "is empty, must have one token at least (the BOS token, say)".to_owned(),
+                (_, 0) => "has been fed before it was saved, must go on by one token".to_owned(),
+                (_, pending) => format!("has {pending} ids that have not been fed"),
             };
             return Err(Error::Option { name: "prompt", reason });
         }
@@ -351,7 +362,7 @@ impl Session {
         let at = self.ids.len();
         self.occurrences.add_generated(id);
         self.ids.push(id);
-        self.draws += 1;
+        self.draws = self.draws.saturating_add(1);
         let at = at as u32;
         match self.generated.last_mut() {
             Some([_, end]) if *end == at => *end += 1,
@@ -366,7 +377,7 @@ impl Session {
     }
 
     /// The session as the bytes of a file: state, ids, sampler options, which ids were generated, and the number of draws,
-    /// with a checksum over all.
+    /// with a checksum over all. Scores and constraints are left out.
     ///
     /// # Errors
     /// [`Error::PoisonedState`].
@@ -421,13 +432,15 @@ impl Session {
                 return Err(invalid("no option of a session"));
             }
         }
-        let draws = draws.ok_or_else(|| {
+        let draws: u64 = draws.ok_or_else(|| {
             Error::invalid(path, format!("a saved state, but not a session: no {PREFIX}{DRAWS}"))
         })?;
         let SavedState { position, checked, .. } = saved;
-        if position >= extra.ids.len() as u64 {
-            let ids = extra.ids.len();
-            let reason = format!("the state has seen {position} tokens of {ids}: none is pending");
+        let ids = extra.ids.len() as u64;
+        if position > ids || draws > ids {
+            let reason = format!(
+                "the state has seen {position} tokens, {draws} of them drawn, of {ids} ids"
+            );
             return Err(Error::invalid(path, reason));
         }
         let mut session =
@@ -444,9 +457,14 @@ impl Session {
         session.push(&extra.ids[at..])?;
         session.state = state;
         session.draws = draws;
-        session.unchecked = !checked;
+        (session.loaded, session.unchecked) = (true, !checked);
         session.generated = extra.generated;
         Ok(session)
+    }
+
+    /// Whether it was loaded: its state is what a file or a client said, and need not follow from the ids.
+    pub fn is_loaded(&self) -> bool {
+        self.loaded
     }
 
     /// Whether it was loaded from a file of version 1, which has no checksum: damage to it would not have been noticed.
@@ -498,17 +516,17 @@ impl Iterator for Generate<'_> {
         if self.stop.is_some() || self.failed {
             return None;
         }
-        self.stop = self.limits.reached(self.count, self.session.ids.len());
+        self.stop = match self.session.is_complete() {
+            true => Some(StopReason::Complete),
+            false => self.limits.reached(self.count, self.session.ids.len()),
+        };
         if self.stop.is_some() {
             return None;
         }
         let token = self.session.next_token();
         match &token {
             Ok(id) if self.limits.eos.contains(id) => self.stop = Some(StopReason::Eos),
-            Ok(_) => {
-                self.count += 1;
-                self.stop = self.session.is_complete().then_some(StopReason::Complete);
-            }
+            Ok(_) => self.count += 1,
             Err(_) => self.failed = true,
         }
         Some(token)

@@ -75,10 +75,12 @@ impl StopStrings {
     }
 }
 
-/// Bytes at the end of `text` that are the beginning of `stop`, but not all of it.
+/// Bytes at the end of `text` that are the beginning of `stop`, but not all of it. Takes the time that the text takes, however
+/// long the stop string is.
 fn overlap(text: &str, stop: &str) -> usize {
-    let starts = stop.char_indices().map(|(at, _)| at).rev();
-    starts.into_iter().find(|&len| text.ends_with(&stop[..len])).unwrap_or(0)
+    let starts = text.char_indices().map(|(at, _)| &text[at..]);
+    let mut ends = starts.skip_while(|end| end.len() >= stop.len());
+    ends.find(|end| stop.starts_with(end)).map_or(0, str::len)
 }
 
 #[cfg(test)]

@@ -102,6 +102,12 @@ impl State {
         self.position = position;
     }
 
+    /// Whether both are of one model.
+    pub(crate) fn same_model(&self, other: &State) -> bool {
+        let shape = |state: &State| (state.layers, state.width, state.window_len, state.conv);
+        self.hash == other.hash && shape(self) == shape(other)
+    }
+
     /// A copy whose floats lie in the host's memory.
     pub(crate) fn on_host(&self) -> Result<State> {
         let mut copy = self.clone();

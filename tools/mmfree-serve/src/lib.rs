@@ -11,7 +11,6 @@ mod keys;
 mod memory;
 mod metrics;
 mod open;
-mod report;
 mod server;
 mod stall;
 mod template;

@@ -1,10 +1,6 @@
 //! How much memory the cache of prompts takes unless told otherwise.
 
-#[allow(dead_code)]
-#[path = "../../../src/bin/mmfree-infer/allowance.rs"]
-mod allowance;
-
-use allowance::Allowance;
+use mmfree::storage::Allowance;
 
 /// What it takes at most, and where the system does not say what there is.
 const MOST: u64 = 2_000_000_000;

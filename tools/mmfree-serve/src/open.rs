@@ -25,10 +25,7 @@ pub fn open(args: &Args) -> Result<Arc<Model>, Failure> {
     };
     let model = Model::new(file, &options)?;
     if args.prefault || args.mlock {
-        let _ = model.populate(0..model.file().bytes().len(), |_| ControlFlow::Continue(()));
-    }
-    if args.mlock {
-        model.file().lock()?;
+        let _ = model.prefault(args.mlock, |_| ControlFlow::Continue(()))?;
     }
     // Maps every page that a token needs, and starts the pool's threads.
     let mut session = Session::new(&model, SamplerOptions::default())?;

@@ -164,7 +164,9 @@ pub async fn gather(
     let mut left = texts.len();
     while left > 0 {
         let Some(update) = updates.recv().await else {
-            return Err(ApiError::internal("the answer was given up: too much of it was left unread"));
+            return Err(ApiError::internal(
+                "the answer was given up: too much of it was left unread",
+            ));
         };
         usage.count(&update, ask);
         let Some(text) = texts.get_mut(update.sequence) else { continue };

@@ -126,7 +126,9 @@ impl<C: Chunks> Stream for EventStream<C> {
             match updates.poll_recv(cx) {
                 Poll::Ready(Some(update)) => this.take(update),
                 Poll::Ready(None) => {
-                    let error = ApiError::internal("the answer was given up: too much of it was left unread");
+                    let error = ApiError::internal(
+                        "the answer was given up: too much of it was left unread",
+                    );
                     this.events.push_text(&error.json());
                     this.updates = None;
                 }

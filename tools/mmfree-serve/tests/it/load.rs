@@ -127,7 +127,8 @@ fn time_that_is_up_cuts_a_text_and_refuses_one_that_has_not_begun() {
 
 #[test]
 fn a_stream_that_waits_gets_comments() {
-    let server = Server::start(&["--parallel", "1", "--heartbeat", "1", "--max-tokens", "10000000"]);
+    let server =
+        Server::start(&["--parallel", "1", "--heartbeat", "1", "--max-tokens", "10000000"]);
     let body = json!({"prompt": "Once", "max_tokens": 10_000_000, "ignore_eos": true});
     let bytes = server.bytes("POST", PATH, &["content-type: application/json"], &body.to_string());
     let mut running = server.connect();
