@@ -163,8 +163,11 @@ fn a_file_of_another_kind_is_named() {
             &b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"[..],
             "a Git LFS pointer, but not a model file; `git lfs pull` fetches the file itself",
         ),
-        (b"<!doctype html><p>", "a page of HTML, but not a model file; download the file itself"),
-        (b"{\"error\": \"gone\"}", "the text \"gone\", but not a model file; download"),
+        (
+            b"<!doctype html><p>",
+            "a page of HTML, but not a model file; download the file itself, not",
+        ),
+        (b"{\"error\": \"gone\"}", "the text \"gone\", but not a model file; if it was to be a"),
         (
             b"GGUF\x03\0\0\0",
             "a GGUF file of llama.cpp, but not a model file; convert the checkpoint",

@@ -1,8 +1,8 @@
 //! What a file is that is not what it should be, so that a message can say so.
 
-use std::collections::HashMap;
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
@@ -76,7 +76,8 @@ impl FileKind {
     pub fn remedy(&self) -> &'static str {
         match self {
             FileKind::LfsPointer => "`git lfs pull` fetches the file itself",
-            FileKind::Html | FileKind::Answer(_) => "download the file itself again",
+            FileKind::Html => "download the file itself, not its page",
+            FileKind::Answer(_) => "if it was to be a download, do that again",
             FileKind::Gguf => "convert the checkpoint that it was made of",
             FileKind::Packed(_) => "unpack it first",
             _ => "",
@@ -141,33 +142,50 @@ impl FileKind {
         if text.starts_with('{') {
             return Self::by_keys(&standard_json(text));
         }
-        // "Entry not found", `<?xml ..><Error>..`, and other answers.
-        let one_line = !text.is_empty() && text.len() <= MAX_ANSWER && !text.contains('\0');
-        one_line.then(|| FileKind::Answer(clip(text.lines().next().unwrap_or_default())))
+        // "Entry not found", `<?xml ..><Error>..`, and other answers. What is no sentence is not shown:
+        // a single word may be a secret.
+        let line = text.lines().next().unwrap_or_default();
+        let is_answer = text.len() <= MAX_ANSWER && !text.contains('\0') && line.contains(' ');
+        is_answer.then(|| FileKind::Answer(clip(line)))
     }
 
     fn by_keys(json: &str) -> Option<FileKind> {
-        let keys: HashMap<String, IgnoredAny> = serde_json::from_str(json).ok()?;
-        let has = |key: &str| keys.contains_key(key);
-        let answer = || {
-            let value: Value = serde_json::from_str(json).ok()?;
-            let text = ["error", "message", "detail"].iter().find_map(|key| value[key].as_str());
-            text.filter(|_| json.len() <= MAX_ANSWER).map(clip)
-        };
-        Some(if has("weight_map") {
+        let keys: Keys = serde_json::from_str(json).ok()?;
+        Some(if keys.weight_map.is_some() {
             FileKind::Checkpoint("the index of a checkpoint's shards")
-        } else if has("added_tokens") && has("model") {
+        } else if keys.added_tokens.is_some() && keys.model.is_some() {
             FileKind::Checkpoint("a tokenizer.json")
-        } else if has("peft_type") {
+        } else if keys.peft_type.is_some() {
             FileKind::Checkpoint("the adapter_config.json of a PEFT adapter")
-        } else if has("model_type") || has("architectures") {
+        } else if keys.model_type.is_some() || keys.architectures.is_some() {
             FileKind::Checkpoint("the config.json of a checkpoint")
-        } else if has("tokenizer_class") {
+        } else if keys.tokenizer_class.is_some() {
             FileKind::Checkpoint("the tokenizer_config.json of a checkpoint")
         } else {
-            answer().map_or(FileKind::Json, FileKind::Answer)
+            answer(json).map_or(FileKind::Json, FileKind::Answer)
         })
     }
+}
+
+/// Keys that tell one JSON file of a checkpoint from another.
+#[derive(Deserialize)]
+struct Keys {
+    weight_map: Option<IgnoredAny>,
+    added_tokens: Option<IgnoredAny>,
+    model: Option<IgnoredAny>,
+    peft_type: Option<IgnoredAny>,
+    model_type: Option<IgnoredAny>,
+    architectures: Option<IgnoredAny>,
+    tokenizer_class: Option<IgnoredAny>,
+}
+
+/// What a server says in JSON in place of a file.
+fn answer(json: &str) -> Option<String> {
+    if json.len() > MAX_ANSWER {
+        return None;
+    }
+    let value: Value = serde_json::from_str(json).ok()?;
+    ["error", "message", "detail"].iter().find_map(|key| value[key].as_str()).map(clip)
 }
 
 /// Whether `bytes` begin as a safetensors file: the length of a header, and its brace.
@@ -285,9 +303,17 @@ mod tests {
     fn bytes_that_tell_nothing_are_given_no_name() {
         let long = [b'x'; 2 * MAX_ANSWER];
         let damaged = b"\x1f\x8b\x08\0\0\0\0\0{\"x\": 1}";
-        for bytes in
-            [damaged, &b""[..], &[0; 64], &[0xFF; 64], &long, b"{\"a\": ", b"\x80\x02", b"\x80"]
-        {
+        for bytes in [
+            damaged,
+            &b""[..],
+            &[0; 64],
+            &[0xFF; 64],
+            &long,
+            b"{\"a\": ",
+            b"hf_token",
+            b"\x80\x02",
+            b"\x80",
+        ] {
             assert_eq!(FileKind::of(bytes), None, "{bytes:?}");
         }
     }

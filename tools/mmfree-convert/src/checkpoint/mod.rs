@@ -214,8 +214,8 @@ fn open_tokenizer(
         let other = TOKENIZERS.iter().find(|name| path.with_file_name(name).exists());
         if let Some(other) = other {
             note += &format!(
-                "; to make one of its {other}, load the folder with AutoTokenizer.from_pretrained of \
-                 Transformers, and save that to it with save_pretrained"
+                "; Transformers make one of its {other}: \
+                 AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
             );
         }
         notes.push(note);

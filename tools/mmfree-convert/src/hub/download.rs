@@ -12,10 +12,11 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use ureq::BodyReader;
 
+use super::Trouble;
 use super::cache::Cache;
 use super::cache::variable;
 use super::client::{Announced, Client, Failure, GLANCE, Hash};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::options::Options;
 use crate::progress::Progress;
 use crate::text::{clip, hex};
@@ -47,7 +48,7 @@ pub fn file(
     cache: &Cache,
     file: &File<'_>,
     options: &Options,
-) -> Result<PathBuf> {
+) -> std::result::Result<PathBuf, Trouble> {
     let path = cache.snapshot_folder(file.commit).join(file.name);
     // A commit never changes.
     if path.is_file() {
@@ -58,10 +59,9 @@ pub fn file(
         reason: format!("{}: {reason}", file.name),
     };
     let reason = |failure| match failure {
-        Failure::Network(reason) | Failure::Refused(reason) | Failure::Answer(reason) => {
-            fail(reason)
-        }
-        Failure::Cancelled => Error::Cancelled,
+        Failure::Refused(reason) => Trouble::Refused(format!("{}: {reason}", file.name)),
+        Failure::Network(reason) | Failure::Answer(reason) => fail(reason).into(),
+        Failure::Cancelled => Error::Cancelled.into(),
     };
     let url = client.url(file.id, file.commit, file.name);
     let announced = client.announced(&url).map_err(reason)?;
@@ -81,12 +81,12 @@ pub fn file(
             options,
         };
         download.run(&blob, &cache.lock_file(&announced.etag)).map_err(|stop| match stop {
-            Stop::Cancelled => Error::Cancelled,
+            Stop::Cancelled => Error::Cancelled.into(),
             Stop::Failed(failure) => reason(failure),
             Stop::Io(path, error) => mmfree::Error::io("cannot write", &path)(error).into(),
         })?;
     }
-    cache.link(file.commit, file.name, &announced.etag).map_err(fail)
+    Ok(cache.link(file.commit, file.name, &announced.etag).map_err(fail)?)
 }
 
 /// Why a download ends.

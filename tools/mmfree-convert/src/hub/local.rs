@@ -8,6 +8,7 @@ use mmfree::format::standard_json;
 use super::cache::Cache;
 use super::{Fetched, Index, is_file_name, small};
 use crate::checkpoint::{CONFIG, KINDS};
+use crate::json;
 
 /// The checkpoint of a revision, if the cache has all of it.
 ///
@@ -51,11 +52,12 @@ fn missing(folder: &Path) -> Vec<String> {
         .unwrap_or_default();
     if let Some(kind) = KINDS.iter().find(|kind| there(kind.single) || there(kind.index)) {
         if !there(kind.single) {
-            let text = std::fs::read_to_string(folder.join(kind.index)).unwrap_or_default();
             // An index that cannot be read is explained by whoever reads it next.
+            let text = json::read_text(&folder.join(kind.index)).ok().flatten().unwrap_or_default();
             let index = serde_json::from_str::<Index>(&standard_json(&text));
+            let shards = index.map(|index| index.weight_map).unwrap_or_default().into_values();
             let shards: BTreeSet<String> =
-                index.map(|index| index.weight_map.into_values().collect()).unwrap_or_default();
+                shards.map(|name| name.trim_start_matches("./").to_owned()).collect();
             missing.extend(shards.into_iter().filter(|name| is_file_name(name) && !there(name)));
         }
     } else {

@@ -96,25 +96,61 @@ pub fn fetch(id: &str, revision: &str, options: &Options) -> Result<Fetched> {
         });
     }
     let client = Client::from_env(options).map_err(fail)?;
+    // What is there already does without the Hub.
+    let instead = |reason: String, without: Error| {
+        let mut fetched = cached().map_err(|lack| match lack {
+            None => without,
+            Some(lack) => fail(format!("{reason}; and {lack}")),
+        })?;
+        let place = fetched.folder.display();
+        let note = format!("the Hub: {reason}; what the cache has is used, {place}");
+        fetched.notes.insert(0, note);
+        Ok(fetched)
+    };
     let listing = match client.listing(id, revision) {
         Ok(text) => text,
-        // What is there already does without the Hub.
         Err(Failure::Network(reason) | Failure::Refused(reason)) => {
-            let mut fetched = cached().map_err(|lack| match lack {
-                None => absent(reason.clone()),
-                Some(lack) => fail(format!("{reason}; and {lack}")),
-            })?;
-            let place = fetched.folder.display();
-            fetched
-                .notes
-                .insert(0, format!("the Hub: {reason}; what the cache has is used, {place}"));
-            return Ok(fetched);
+            let without = absent(reason.clone());
+            return instead(reason, without);
         }
         Err(Failure::Answer(reason)) => return Err(absent(reason)),
         Err(Failure::Cancelled) => return Err(Error::Cancelled),
     };
-    let listing: Listing = serde_json::from_slice(&listing).map_err(|error| {
-        let kind = FileKind::of(&listing).filter(|kind| *kind != FileKind::Json);
+    match download_all(id, revision, &listing, &client, &cache, options) {
+        // A newer commit, which this user is not to have; one before it may be there.
+        Err(Trouble::Refused(reason)) => instead(reason.clone(), fail(reason)),
+        Err(Trouble::Other(error)) => Err(error),
+        Ok(folder) => Ok(Fetched { folder, notes: Vec::new() }),
+    }
+}
+
+/// Why files of a checkpoint are not there.
+enum Trouble {
+    /// The Hub gives one of them out to others, or at another time.
+    Refused(String),
+    /// Anything else.
+    Other(Error),
+}
+
+impl<E: Into<Error>> From<E> for Trouble {
+    fn from(error: E) -> Trouble {
+        Trouble::Other(error.into())
+    }
+}
+
+/// Downloads what the cache does not have of the commit that the Hub's `listing` is of; gives its
+/// folder.
+fn download_all(
+    id: &str,
+    revision: &str,
+    listing: &[u8],
+    client: &Client<'_>,
+    cache: &Cache,
+    options: &Options,
+) -> std::result::Result<PathBuf, Trouble> {
+    let fail = |reason: String| Error::Hub { id: id.to_owned(), reason };
+    let listing: Listing = serde_json::from_slice(listing).map_err(|error| {
+        let kind = FileKind::of(listing).filter(|kind| *kind != FileKind::Json);
         fail(match kind {
             // A network that wants its own page to be seen first.
             Some(kind) => format!("the answer is {kind}, not the Hub's list of its files"),
@@ -123,13 +159,15 @@ pub fn fetch(id: &str, revision: &str, options: &Options) -> Result<Fetched> {
     })?;
     let commit = &listing.sha;
     if commit.len() != 40 || !commit.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(fail(format!("the Hub names the commit {}, which is none", clip(commit))));
+        return Err(
+            fail(format!("the Hub names the commit {}, which is none", clip(commit))).into()
+        );
     }
     let there: BTreeSet<&str> = listing.siblings.iter().map(|s| s.rfilename.as_str()).collect();
-    let get = |name: &str| -> Result<PathBuf> {
+    let get = |name: &str| -> std::result::Result<PathBuf, Trouble> {
         options.check_cancelled()?;
         let file = download::File { id, commit, name };
-        download::file(&client, &cache, &file, options)
+        download::file(client, cache, &file, options)
     };
     for name in small() {
         match there.contains(name) {
@@ -156,7 +194,8 @@ pub fn fetch(id: &str, revision: &str, options: &Options) -> Result<Fetched> {
         for shard in names.collect::<BTreeSet<_>>() {
             if !is_file_name(shard) || !there.contains(shard) {
                 let shard = clip(shard);
-                return Err(fail(format!("{} names {shard}, which is not there", kind.index)));
+                let reason = format!("{} names {shard}, which is not there", kind.index);
+                return Err(fail(reason).into());
             }
             get(shard)?;
         }
@@ -165,10 +204,10 @@ pub fn fetch(id: &str, revision: &str, options: &Options) -> Result<Fetched> {
             get(&shard)?;
         }
     } else {
-        return Err(fail("has no weights that can be converted".into()));
+        return Err(fail("has no weights that can be converted".into()).into());
     }
     cache.set_ref(revision, commit).map_err(fail)?;
-    Ok(Fetched { folder: cache.snapshot_folder(commit), notes: Vec::new() })
+    Ok(cache.snapshot_folder(commit))
 }
 
 /// The name of a file of the repository's top folder.

@@ -364,7 +364,11 @@ const STRAY: [(&str, &[u8], &[&str]); 8] = [
         b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
         &["is a Git LFS pointer", "git lfs pull"],
     ),
-    ("page", b"<!DOCTYPE html>\n<html><p>Sign in</html>", &["is a page of HTML", "download"]),
+    (
+        "page",
+        b"<!DOCTYPE html>\n<html><p>Sign in</html>",
+        &["is a page of HTML", "download the file itself"],
+    ),
     ("answer", b"Entry not found", &["is the text \"Entry not found\"", "download"]),
     (
         "error",

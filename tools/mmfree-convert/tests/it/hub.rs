@@ -43,6 +43,8 @@ struct Behaviour {
     unsized_as: Option<Unsized>,
     /// Small files have this etag.
     etag: Option<&'static str>,
+    /// Files are refused so, but not the list of them.
+    refuse_files: Option<u16>,
     /// The list of the files is this.
     listing: Option<&'static str>,
     /// Connections are TLS, signed by the authority in `tests/data/tls`.
@@ -225,6 +227,9 @@ fn answer(
             .collect();
         let json = serde_json::json!({"sha": COMMIT, "siblings": files, "other": 1});
         return reply("200 OK", "", json.to_string().as_bytes());
+    }
+    if let Some(status) = state.refuse_files {
+        return reply(&format!("{status} No"), "", b"");
     }
     let name = path.rsplit('/').next().unwrap_or_default();
     let file = match &state.index {
@@ -514,6 +519,17 @@ fn what_the_cache_has_is_used_with_a_note_where_the_hub_gives_nothing() {
         assert!(note.contains(&status) && note.contains("what the cache has is used"), "{note}");
         assert!(note.contains(COMMIT), "{note}");
     }
+    // A newer commit, of which files are refused.
+    let listing = "{\"sha\": \"89abcdef0123456789abcdef0123456789abcdef\", \"siblings\": \
+                   [{\"rfilename\": \"config.json\"}]}";
+    let behaviour =
+        Behaviour { listing: Some(listing), refuse_files: Some(403), ..Behaviour::default() };
+    let newer = Server::start(copy.path().to_owned(), behaviour);
+    let output = newer.loud_command(home.path()).arg("--force").output().unwrap();
+    let note = "note: the Hub: config.json: access is refused";
+    assert!(output.status.success() && stderr(&output).contains(note), "{output:?}");
+    let output = newer.loud_command(temp_dir().path()).output().unwrap();
+    assert_fails(&output, &["org/name: config.json: access is refused", "HTTP 403"]);
     // One that is gone is gone.
     assert_fails(&run(&[404]), &["HTTP 404"]);
     let nowhere = "http://127.0.0.1:1";

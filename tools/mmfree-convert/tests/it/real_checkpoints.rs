@@ -259,9 +259,11 @@ fn a_tokenizer_of_another_kind_is_noted_with_what_makes_one() {
         copy.write(name, "x");
         let notes = notes(&copy);
         assert_eq!(notes.len(), 1);
-        for part in
-            ["has no tokenizer.json", name, "AutoTokenizer.from_pretrained", "save_pretrained"]
-        {
+        for part in [
+            "has no tokenizer.json",
+            name,
+            "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+        ] {
             assert!(notes[0].contains(part), "{notes:?}");
         }
     }
