@@ -5,6 +5,9 @@
 //!
 //! A program of its own, so that none of them carries what it is made with.
 
+// The definitions share what a value may look like, each as a module of its own.
+#![allow(clippy::duplicate_mod)]
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -72,6 +72,9 @@ fn app(args: &Args, model: Arc<Model>) -> Result<App, Failure> {
     let file = model.file();
     let tokenizer = Tokenizer::from_file(file)?;
     let defaults = GenerationConfig::from_file(file)?;
+    for note in &defaults.not_applied {
+        tracing::warn!("generation_config.json: {note} has no effect here");
+    }
     let vocab_size = model.config().vocab_size;
     let token_text = match (&tokenizer, file.tokenizer_json()) {
         (Some(tokenizer), Some(json)) => Some(TokenText::new(tokenizer, json, vocab_size)),

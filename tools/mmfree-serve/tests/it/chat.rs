@@ -3,9 +3,14 @@
 use mmfree::SamplerOptions;
 use serde_json::{Value, json};
 
-use crate::client::{Alone, Server};
+use crate::client::{Alone, Server, runner};
 
 const PATH: &str = "/v1/chat/completions";
+
+/// Whether templates can't be rendered here: an emulated program cannot start itself once more.
+fn emulated() -> bool {
+    runner().is_some()
+}
 
 fn content(answer: &Value) -> &str {
     assert_eq!(answer["choices"][0]["message"]["role"], "assistant");
@@ -25,6 +30,9 @@ fn a_model_without_a_template_says_so_unless_one_is_given() {
 
 #[test]
 fn the_answer_is_the_text_after_the_rendered_template() {
+    if emulated() {
+        return;
+    }
     let (server, alone) = (Server::start(&["--chat-template", "plain"]), Alone::new());
     let rendered = "<s>system: Be brief.\nuser: Tell a tale\nof a king\nassistant:";
     let ids = alone.tokenizer.encode(rendered, false).unwrap();
@@ -59,6 +67,9 @@ fn the_answer_is_the_text_after_the_rendered_template() {
 
 #[test]
 fn log_probabilities_have_bytes_and_the_likeliest() {
+    if emulated() {
+        return;
+    }
     let server = Server::start(&["--chat-template", "plain"]);
     let body = json!({
         "messages": [{"role": "user", "content": "Hi"}], "seed": 1, "max_tokens": 10, "logprobs": true, "top_logprobs": 3,
@@ -83,6 +94,9 @@ fn log_probabilities_have_bytes_and_the_likeliest() {
 
 #[test]
 fn a_second_turn_finds_the_first_in_the_cache() {
+    if emulated() {
+        return;
+    }
     let server = Server::start(&["--chat-template", "plain"]);
     let first =
         "Tell me a long story of a miller and his three sons, and of the cat that one of them had.";
@@ -98,6 +112,9 @@ fn a_second_turn_finds_the_first_in_the_cache() {
 
 #[test]
 fn what_cannot_be_honoured_is_named() {
+    if emulated() {
+        return;
+    }
     let server = Server::start(&["--chat-template", "plain"]);
     for (fields, param) in [
         (json!({"tools": [{"type": "function"}]}), "tools"),
@@ -130,6 +147,9 @@ fn template(text: &str) -> tempfile::NamedTempFile {
 
 #[test]
 fn a_template_that_builds_lists_without_end_is_an_error_of_its_request_alone() {
+    if emulated() {
+        return;
+    }
     let hostile = "{% if messages[0].content == 'grow' %}{% set ns = namespace(a=[1]) %}{% for i in range(40) %}\
                    {% set ns.a = ns.a + ns.a %}{% endfor %}{{ ns.a | join }}{% elif messages[0].content == 'raise' %}\
                    {{ raise_exception('no such thing') }}{% else %}{{ bos_token }}{{ messages[0].content }}{% endif %}";

@@ -15,6 +15,24 @@ use serde_json::Value;
 /// How long anything may take: far longer than it does, under emulation too.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// The emulator that Cargo runs programs of this architecture under, if any: `CARGO_TARGET_<TARGET>_RUNNER`.
+pub fn runner() -> Option<String> {
+    let prefix = format!("CARGO_TARGET_{}", std::env::consts::ARCH.to_uppercase());
+    let mut variables = std::env::vars();
+    let found = variables.find(|(name, _)| name.starts_with(&prefix) && name.ends_with("_RUNNER"));
+    found.map(|(_, runner)| runner)
+}
+
+/// The program, under the emulator that the tests themselves run under, if any.
+pub fn program() -> Command {
+    let program = env!("CARGO_BIN_EXE_mmfree-serve");
+    let runner = runner();
+    let mut words = runner.iter().flat_map(|runner| runner.split_whitespace()).chain([program]);
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words).env_remove("MMFREE_ISA").stdin(Stdio::null());
+    command
+}
+
 /// A running server, ended with the test.
 pub struct Server {
     pub child: Child,
@@ -24,7 +42,7 @@ pub struct Server {
 impl Server {
     /// Starts one with these arguments, on a free port.
     pub fn start(args: &[&str]) -> Server {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mmfree-serve"))
+        let mut child = program()
             .args(["--port", "0", "--threads", "1"])
             .args(args)
             .stdout(Stdio::piped())
@@ -52,11 +70,7 @@ impl Server {
 
     /// One that is expected not to start: its exit code and what it said.
     pub fn refuse(args: &[&str]) -> (Option<i32>, String) {
-        let output = Command::new(env!("CARGO_BIN_EXE_mmfree-serve"))
-            .args(["--port", "0"])
-            .args(args)
-            .output()
-            .unwrap();
+        let output = program().args(["--port", "0"]).args(args).output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     }
 

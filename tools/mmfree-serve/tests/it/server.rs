@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use serde_json::json;
 
-use crate::client::Server;
+use crate::client::{Server, program};
 
 #[test]
 fn health_metrics_and_the_description_are_there() {
@@ -169,10 +169,7 @@ fn an_idle_connection_does_not_hold_up_the_end() {
 fn a_port_that_is_taken_is_said_at_once() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_mmfree-serve"))
-        .args(["--port", &port])
-        .output()
-        .unwrap();
+    let output = program().args(["--port", &port]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(said.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{said}");
