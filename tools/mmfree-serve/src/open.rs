@@ -1,11 +1,9 @@
 //! Opening a model, and warming it.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use mmfree::kernels::Isa;
-use mmfree::storage::Advice;
-use mmfree::{Device, Model, ModelFile, Options, SamplerOptions, Session};
+use mmfree::{Device, Model, ModelFile, Options, Residency, SamplerOptions, Session};
 
 use crate::args::Args;
 use crate::failure::{Failure, say};
@@ -16,16 +14,18 @@ pub fn open(args: &Args) -> Result<Arc<Model>, Failure> {
         Some(path) => ModelFile::open(path)?,
         None => demo()?,
     };
-    file.advise(Advice::HugePages);
+    let residency =
+        Residency { prefault: args.prefault, mlock: args.mlock, ..Residency::default() };
     let options = Options {
         threads: args.threads,
         isa: Some(isa(args)?),
         device: device(args)?,
+        residency,
         ..Options::default()
     };
     let model = Model::new(file, &options)?;
-    if args.prefault || args.mlock {
-        let _ = model.prefault(args.mlock, |_| ControlFlow::Continue(()))?;
+    if let Some(plan) = model.plan() {
+        say(&format!("mmfree-serve: {}: {plan}", model.file().path().display()));
     }
     // Maps every page that a token needs, and starts the pool's threads.
     let mut session = Session::new(&model, SamplerOptions::default())?;
