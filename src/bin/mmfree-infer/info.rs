@@ -41,7 +41,7 @@ struct Info {
     tokenizer_fault: Option<String>,
     /// How a text is sampled unless told otherwise, in words.
     sampling_default: String,
-    /// The same as numbers, the seed aside.
+    /// The same as numbers; its seed means nothing.
     sampling: SamplerOptions,
     /// New tokens at most, and tokens of prompt and text, unless told otherwise.
     max_new_tokens: Option<usize>,
