@@ -57,14 +57,14 @@ pub use aligned::AlignedBytes;
 pub use device::Device;
 pub use error::{Error, Result};
 pub use format::{Config, ModelFile};
-#[cfg(feature = "tokenizer")]
-pub use generate::Tokenizer;
 pub use generate::{
     Batch, CacheCounts, CacheHit, Constraint, Context, DecodeStream, Event, Generate,
     GenerationConfig, GenerationFault, Limits, LogProbs, Occurrences, PrefixCache, Sampler,
     SamplerOptions, Scored, SequenceId, Session, StopReason, StopStrings, TextStream, TokenLogProb,
     TokenMask,
 };
+#[cfg(feature = "tokenizer")]
+pub use generate::{Tokenizer, TokenizerFiles, TokenizerNote};
 pub use model::{MAX_THREADS, Model, Options, SavedState, State, Step, Want};
 #[cfg(feature = "mmap")]
 pub use model::{Residency, ResidencyPlan};

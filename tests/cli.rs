@@ -4,10 +4,12 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use mmfree::packing::Packing;
+use mmfree::{Config, ModelFile, Tokenizer};
 use safetensors::SafeTensors;
 
 use crate::program::{infer, run, run_with_stdin};
 use crate::synthetic;
+use crate::tokenizers;
 use crate::util::TempDir;
 
 /// A model file without a tokenizer.
@@ -272,7 +274,7 @@ fn a_saved_session_goes_on_as_if_never_stopped() {
     let third = run(["--load-state", &state, "-n", "10"]).text();
     assert_eq!(first + &second + &third, whole);
     // More text goes behind it, without a BOS.
-    let more = run(["--load-state", &state, "-p", "The", "-n", "1", "--json"]).json();
+    let more = run(["--load-state", &state, "-p", " The", "-n", "1", "--json"]).json();
     assert_eq!(more["prompt_ids"], serde_json::json!([471]));
     assert_eq!(more["seed"], 5);
     // Saved in front of the first token.
@@ -330,6 +332,81 @@ fn logits_of_a_model_with_convolutions_hold_the_windows() {
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
         assert_eq!(tensors.tensor("windows").unwrap().shape(), shape);
     }
+}
+
+/// A model of the golden cases' tokenizer without its post-processor, and its file.
+fn model_without_bos(dir: &TempDir, bos_token_id: Option<u32>) -> String {
+    let config = Config { vocab_size: 512, bos_token_id, ..synthetic::config() };
+    let mut json = tokenizers::golden();
+    json["post_processor"] = serde_json::Value::Null;
+    let bytes = synthetic::model_with_tokenizer(&config, Packing::T5, 1, &json.to_string());
+    text(&dir.write(format!("{bos_token_id:?}.mmfree"), bytes))
+}
+
+#[test]
+fn what_a_prompt_begins_with_is_up_to_the_tokenizer() {
+    let dir = TempDir::new();
+    let model = model_without_bos(&dir, Some(1));
+    let ids = |args: &[&str]| {
+        let common = ["-m", &model, "-n", "1", "--json"];
+        run(common.iter().chain(args)).json()["prompt_ids"].clone()
+    };
+    assert_eq!(ids(&["a"]), serde_json::json!([340]));
+    // There must be something.
+    assert_eq!(ids(&[""]), serde_json::json!([1]));
+    let (out, file) = (text(&dir.path("logits")), text(&dir.write("text", "abcde")));
+    run(["logits", "-m", &model, "--prompt", "abcde", "-o", &out]).text();
+    let bytes = std::fs::read(&out).unwrap();
+    let shape = SafeTensors::deserialize(&bytes).unwrap().tensor("ids").unwrap().shape().to_vec();
+    // Windows have nothing in front either: the first token of each is not predicted.
+    for (context, windows) in [("4096", 1), ("2", shape[0].div_ceil(2))] {
+        let args = ["perplexity", "-m", &model, "-f", &file, "--context", context, "--json"];
+        let got = run(args).json();
+        assert_eq!(got["tokens"], shape[0]);
+        assert_eq!(got["predicted"], shape[0] - windows);
+    }
+}
+
+#[test]
+fn a_prompt_of_no_tokens_is_a_usage_error() {
+    let dir = TempDir::new();
+    let model = model_without_bos(&dir, None);
+    refused(&["-m", &model, ""], 2, &["the prompt is empty", "no BOS token"]);
+    let out = text(&dir.path("never"));
+    refused(&["logits", "-m", &model, "--prompt", "", "-o", &out], 2, &["the prompt is empty"]);
+    let bare = Config { bos_token_id: None, ..synthetic::config() };
+    let bytes = synthetic::model_without_tokenizer(&bare, Packing::T5, 1);
+    let bare = text(&dir.write("bare.mmfree", bytes));
+    refused(&["-m", &bare, ""], 2, &["the prompt is empty"]);
+}
+
+#[test]
+fn a_prompt_after_a_saved_session_is_appended_as_it_is() {
+    let dir = TempDir::new();
+    let state = text(&dir.path("state"));
+    let tokenizer = Tokenizer::from_file(&ModelFile::demo().unwrap()).unwrap().unwrap();
+    for (before, after) in [("There was a kin", "g who"), ("There was a king", " who")] {
+        let first = run(["-n", "0", "--save-state", &state, before, "--json"]).json();
+        let then = run(["-n", "1", "--load-state", &state, "-p", after, "--json"]).json();
+        let ids = |value: &serde_json::Value| -> Vec<u32> {
+            serde_json::from_value(value["prompt_ids"].clone()).unwrap()
+        };
+        let whole = [ids(&first), ids(&then)].concat();
+        assert_eq!(tokenizer.decode(&whole).unwrap(), format!("{before}{after}"));
+    }
+}
+
+#[test]
+fn a_tokenizer_that_makes_very_much_of_little_text_is_one_line_of_error() {
+    let dir = TempDir::new();
+    let config = Config { vocab_size: 512, ..synthetic::config() };
+    let replace = serde_json::json!({"type": "Replace", "pattern": {"String": "a"},
+        "content": "aaaaaaaaaa"});
+    let mut json = tokenizers::golden();
+    json["normalizer"] = serde_json::json!({"type": "Sequence", "normalizers": vec![replace; 12]});
+    let bytes = synthetic::model_with_tokenizer(&config, Packing::T5, 1, &json.to_string());
+    let model = text(&dir.write("bomb.mmfree", bytes));
+    refused(&["-m", &model, "a"], 1, &["bomb.mmfree: tokenizer.json: it makes a text of 1 bytes"]);
 }
 
 #[test]

@@ -74,6 +74,11 @@ pub fn model_without_tokenizer(config: &Config, packing: Packing, seed: u64) -> 
     with_tokenizer(config, &[packing], seed, None)
 }
 
+/// The same with the text of a `tokenizer.json`.
+pub fn model_with_tokenizer(config: &Config, packing: Packing, seed: u64, json: &str) -> Vec<u8> {
+    with_tokenizer(config, &[packing], seed, Some(json))
+}
+
 fn with_tokenizer(
     config: &Config,
     packings: &[Packing],

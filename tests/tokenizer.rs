@@ -1,11 +1,16 @@
 //! The tokenizer against what the Hugging Face library gave, and the streaming decoder against its
 //! rule.
 
+use std::sync::LazyLock;
+
 use mmfree::packing::Packing;
 use mmfree::{Error, ModelFile, Tokenizer};
+use proptest::prelude::*;
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::synthetic;
+use crate::tokenizers::{self, from_json};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -40,9 +45,21 @@ fn cases() -> Vec<(Tokenizer, Golden)> {
                 std::fs::read(format!("{folder}/{case}/{name}")).unwrap()
             };
             let tokenizer = Tokenizer::from_json(&read("tokenizer.json"), Some(1)).unwrap();
-            (tokenizer, serde_json::from_slice(&read("tokenizer_golden.json")).unwrap())
+            let mut golden: Golden =
+                serde_json::from_slice(&read("tokenizer_golden.json")).unwrap();
+            for case in &mut golden.stream {
+                let texts = [&mut case.flush, &mut case.full];
+                case.pieces.iter_mut().chain(texts).for_each(of_maximal_parts);
+            }
+            (tokenizer, golden)
         })
         .collect()
+}
+
+/// The reference has a U+FFFD for each byte of a run that is no UTF-8; in its streams, only the two
+/// bytes of an emoji that was cut, which are one maximal part.
+fn of_maximal_parts(text: &mut String) {
+    *text = text.replace("\u{FFFD}\u{FFFD}", "\u{FFFD}");
 }
 
 #[test]
@@ -92,16 +109,15 @@ fn a_stream_that_starts_behind_a_prompt_gives_the_rest_of_the_text() {
     }
 }
 
-/// The rule itself: decode everything after every token.
+/// The rule itself: decode everything after every token. No id here spells a U+FFFD.
 fn by_the_rule(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<String> {
     let mut given = 0;
     let mut piece = |end: usize, last: bool| {
         let text = tokenizer.decode(&ids[..end]).unwrap();
-        if text.ends_with('\u{FFFD}') && !last {
-            return String::new();
-        }
-        let piece: String = text.chars().skip(given).collect();
-        given += piece.chars().count();
+        let held = usize::from(text.ends_with('\u{FFFD}') && !last);
+        let certain = text.chars().count() - held;
+        let piece: String = text.chars().take(certain).skip(given).collect();
+        given = given.max(certain);
         piece
     };
     let mut pieces: Vec<String> = (1..=ids.len()).map(|end| piece(end, false)).collect();
@@ -109,31 +125,133 @@ fn by_the_rule(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<String> {
     pieces
 }
 
-#[test]
-fn the_window_changes_no_piece_of_random_tokens() {
-    for (tokenizer, _) in cases() {
-        // Numerical Recipes' generator: any will do. Ids of bytes (3 to 258) and of words, in runs.
-        let mut random = 1u32;
-        let mut next = |below: u32| {
-            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (random >> 8) % below
-        };
-        for _ in 0..100 {
-            let mut ids = Vec::new();
-            while ids.len() < 120 {
-                match next(5) {
-                    0 => ids.push(next(3)),
-                    1 => ids.extend((0..next(5)).map(|_| 3 + next(256))),
-                    2 => ids.extend("aé日🦄".bytes().map(|b| 3 + u32::from(b))),
-                    3 => ids.push(338),
-                    _ => ids.extend((0..next(4)).map(|_| 259 + next(200))),
-                }
-            }
-            let mut stream = tokenizer.stream();
-            let mut pieces: Vec<String> = ids.iter().map(|&id| stream.push(id).unwrap()).collect();
-            pieces.push(stream.finish().unwrap());
-            assert_eq!(pieces, by_the_rule(&tokenizer, &ids), "{ids:?}");
+/// Ids of a tokenizer of the goldens, in which bytes are 3 to 258, or of bytes alone.
+fn ids(bytes_from: u32, words: std::ops::Range<u32>) -> impl Strategy<Value = Vec<u32>> {
+    let byte = move |byte: u8| bytes_from + u32::from(byte);
+    let spell = move |text: &str| text.bytes().map(byte).collect::<Vec<u32>>();
+    let text = ["a", "é", "日", "🦄", " ", "日本語"].map(spell).to_vec();
+    let run = prop_oneof![
+        3 => prop::sample::select(text.clone()),
+        // Cut where it may be no character.
+        2 => (prop::sample::select(text), 0..4usize).prop_map(|(mut ids, len)| {
+            ids.truncate(len);
+            ids
+        }),
+        2 => prop::collection::vec(any::<u8>().prop_map(byte), 1..5),
+        2 => prop::collection::vec(words, 1..4),
+        1 => prop::collection::vec(0..3u32, 1..3),
+    ];
+    prop::collection::vec(run, 0..30).prop_map(|runs| runs.concat())
+}
+
+/// Holds a stream against the rule, and streams that are cut anywhere against the whole text.
+fn check_streams(tokenizer: &Tokenizer, ids: &[u32], cut: usize) -> Result<(), TestCaseError> {
+    let whole = tokenizer.decode(ids).unwrap();
+    let mut stream = tokenizer.stream();
+    let mut pieces: Vec<String> = ids.iter().map(|&id| stream.push(id).unwrap()).collect();
+    pieces.push(stream.finish().unwrap());
+    prop_assert_eq!(&pieces, &by_the_rule(tokenizer, ids));
+    prop_assert_eq!(pieces.concat(), &*whole);
+    let cut = cut.min(ids.len());
+    let mut text = pieces[..cut].concat();
+    let mut stream = tokenizer.stream_after(&ids[..cut]).unwrap();
+    for &id in &ids[cut..] {
+        text += &stream.push(id).unwrap();
+    }
+    prop_assert_eq!(text + &stream.finish().unwrap(), whole);
+    Ok(())
+}
+
+static GOLDEN: LazyLock<Vec<Tokenizer>> =
+    LazyLock::new(|| cases().into_iter().map(|(tokenizer, _)| tokenizer).collect());
+
+static BYTE_LEVEL: LazyLock<Tokenizer> = LazyLock::new(|| from_json(&tokenizers::byte_level()));
+
+static WITH_OTHER_DECODERS: LazyLock<Vec<Tokenizer>> = LazyLock::new(|| {
+    let mark = json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "always",
+        "split": true});
+    let decoders = [
+        json!(null),
+        mark.clone(),
+        json!({"type": "Sequence", "decoders": [{"type": "ByteFallback"}, mark]}),
+        json!({"type": "WordPiece", "prefix": "##", "cleanup": true}),
+        json!({"type": "Fuse"}),
+        json!({"type": "CTC", "pad_token": "\u{2581}", "word_delimiter_token": "|",
+            "cleanup": false}),
+    ];
+    let with = |decoder| {
+        let mut json = tokenizers::golden();
+        json["decoder"] = decoder;
+        from_json(&json)
+    };
+    decoders.into_iter().map(with).collect()
+});
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn streams_are_the_whole_text_wherever_they_are_cut(
+        ids in ids(3, 259..459),
+        cut in 0..150usize,
+    ) {
+        for tokenizer in &*GOLDEN {
+            check_streams(tokenizer, &ids, cut)?;
         }
+    }
+
+    #[test]
+    fn streams_of_every_decoder_are_the_whole_text_wherever_they_are_cut(
+        ids in ids(3, 259..459),
+        cut in 0..150usize,
+    ) {
+        for tokenizer in &*WITH_OTHER_DECODERS {
+            check_streams(tokenizer, &ids, cut)?;
+        }
+    }
+
+    #[test]
+    fn byte_level_streams_are_the_whole_text_wherever_they_are_cut(
+        ids in ids(0, 256..263),
+        cut in 0..150usize,
+    ) {
+        check_streams(&BYTE_LEVEL, &ids, cut)?;
+    }
+}
+
+#[test]
+fn good_characters_stay_where_a_run_of_bytes_is_bad() {
+    let (tokenizer, _) = cases().remove(0);
+    let bytes = |bytes: &[u8]| bytes.iter().map(|&b| 3 + u32::from(b)).collect::<Vec<u32>>();
+    // A prompt, and one byte that is none of a character: nothing of the prompt is shown again.
+    let prompt = tokenizer.encode_prompt("你好你好").unwrap();
+    let mut stream = tokenizer.stream_after(&prompt).unwrap();
+    let text = stream.push(3 + 0xEA).unwrap() + &stream.finish().unwrap();
+    assert_eq!(text, "\u{FFFD}");
+    assert_eq!(
+        tokenizer.decode(&bytes(b"\xE4\xBD\xA0\xFFx\xE5\xA5")).unwrap(),
+        "你\u{FFFD}x\u{FFFD}"
+    );
+    // The rest of a character that the prompt began is shown, and what was shown is not.
+    let prompt = bytes("日本".split_at(3).0.as_bytes());
+    let mut stream = tokenizer.stream_after(&[&*prompt, &bytes(b"\xE6\x9C")].concat()).unwrap();
+    assert_eq!(stream.push(3 + 0xAC).unwrap(), "本");
+}
+
+#[test]
+fn a_replacement_character_of_the_prompt_is_not_shown_again() {
+    let bytes = from_json(&tokenizers::byte_level());
+    for tokenizer in [cases().remove(0).0, bytes] {
+        let prompt = tokenizer.encode_prompt("x\u{FFFD}").unwrap();
+        let mut stream = tokenizer.stream_after(&prompt).unwrap();
+        let next = tokenizer.encode_continuation(&prompt, "y").unwrap();
+        assert_eq!(next.len(), 1);
+        assert_eq!(stream.push(next[0]).unwrap(), "y");
+        // As text of its own it comes at once.
+        let spelt = tokenizer.encode_continuation(&prompt, "\u{FFFD}").unwrap();
+        let mut stream = tokenizer.stream();
+        let pieces: String = spelt.iter().map(|&id| stream.push(id).unwrap()).collect();
+        assert_eq!(pieces, "\u{FFFD}");
     }
 }
 
@@ -185,10 +303,10 @@ fn training_switches_in_the_file_are_left_out() {
     let plain = std::fs::read(path).unwrap();
     let mut json: serde_json::Value = serde_json::from_slice(&plain).unwrap();
     json["model"]["dropout"] = 0.5.into();
-    json["truncation"] = serde_json::json!({
+    json["truncation"] = json!({
         "direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0
     });
-    json["padding"] = serde_json::json!({
+    json["padding"] = json!({
         "strategy": {"Fixed": 99}, "direction": "Right", "pad_to_multiple_of": null,
         "pad_id": 0, "pad_type_id": 0, "pad_token": "<unk>"
     });
@@ -211,7 +329,7 @@ fn a_hostile_file_is_an_error() {
     assert!(Tokenizer::from_json("[".repeat(100_000).as_bytes(), None).is_err());
     // The library's Strip decoder underflows on a token shorter than what it strips.
     let mut json: serde_json::Value = serde_json::from_slice(&good).unwrap();
-    json["decoder"] = serde_json::json!({"type": "Strip", "content": "a", "start": 0, "stop": 9});
+    json["decoder"] = json!({"type": "Strip", "content": "a", "start": 0, "stop": 9});
     let tokenizer = Tokenizer::from_json(json.to_string().as_bytes(), Some(1)).unwrap();
     let error = tokenizer.decode(&[307]).unwrap_err().to_string();
     assert!(error.starts_with("tokenizer: ") && !error.contains('\n'), "{error}");

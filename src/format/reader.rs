@@ -278,7 +278,7 @@ impl ModelFile {
         self.metadata.get(key).map(String::as_str)
     }
 
-    /// A small JSON file of the checkpoint, kept as it was: `config.json`, `generation_config.json`, ...
+    /// A small file of the checkpoint, kept as it was: `config.json`, `chat_template.jinja`, ...
     pub fn checkpoint_file(&self, name: &str) -> Option<&str> {
         self.metadata(&format!("{}{name}", keys::FILE_PREFIX))
     }

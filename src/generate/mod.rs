@@ -29,4 +29,4 @@ pub use session::{Generate, Session};
 pub use stop::StopStrings;
 pub use text::TextStream;
 #[cfg(feature = "tokenizer")]
-pub use tokenizer::{DecodeStream, Tokenizer};
+pub use tokenizer::{DecodeStream, Tokenizer, TokenizerFiles, TokenizerNote};

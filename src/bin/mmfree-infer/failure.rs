@@ -28,6 +28,12 @@ pub enum Failure {
     ClosedPipe,
 }
 
+/// For a prompt that is no token at all: a model needs one to begin with.
+pub fn no_prompt() -> Failure {
+    let reason = "the prompt is empty, and the model has no BOS token to begin with; give a text";
+    Failure::Usage(reason.into())
+}
+
 impl From<mmfree::Error> for Failure {
     fn from(error: mmfree::Error) -> Failure {
         Failure::Error(error)

@@ -10,7 +10,7 @@ use mmfree::{
 use serde::Serialize;
 
 use crate::args::GenerateArgs;
-use crate::failure::Failure;
+use crate::failure::{Failure, no_prompt};
 use crate::interrupt::Interrupt;
 use crate::open::Opened;
 use crate::output;
@@ -43,10 +43,11 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     session.set_sampler_options(options)?;
 
     let given = session.ids().len();
-    session.push(&prompt_ids(&prompt, &opened, args.load_state.is_some())?)?;
+    let before = args.load_state.is_some().then_some(session.ids());
+    let ids = prompt_ids(&prompt, &opened, before)?;
+    session.push(&ids)?;
     if session.ids().is_empty() {
-        let reason = "the prompt is empty, and the model has no BOS token to begin with".to_owned();
-        return Err(Failure::Message(reason));
+        return Err(no_prompt());
     }
     let limits = limits(args, &defaults);
     let writer = Writer::new(args, &opened, &session, &prompt, limits)?;
@@ -79,21 +80,25 @@ fn load(opened: &Opened, path: &Path, quiet: bool) -> Result<Session, Failure> {
     Ok(session)
 }
 
-/// The ids of the prompt, a BOS in front unless they go behind a saved session.
-fn prompt_ids(prompt: &Prompt, opened: &Opened, resumes: bool) -> Result<Vec<u32>, Failure> {
-    match prompt {
-        Prompt::Ids(ids) => Ok(ids.clone()),
-        Prompt::Text(text) if text.is_empty() && resumes => Ok(Vec::new()),
-        // BOS also where the tokenizer adds none of its own, as there must be something.
-        Prompt::Text(text) if text.is_empty() => {
-            Ok(opened.model.config().bos_token_id.into_iter().collect())
-        }
-        Prompt::Text(text) => {
+/// The ids of the prompt as one that begins a text, or as it goes on after those of a saved session.
+fn prompt_ids(
+    prompt: &Prompt,
+    opened: &Opened,
+    before: Option<&[u32]>,
+) -> Result<Vec<u32>, Failure> {
+    match (prompt, before) {
+        (Prompt::Ids(ids), _) => Ok(ids.clone()),
+        (Prompt::Text(text), Some(_)) if text.is_empty() => Ok(Vec::new()),
+        (Prompt::Text(text), None) if text.is_empty() => match opened.try_tokenizer() {
+            Ok(Some(tokenizer)) => Ok(tokenizer.encode_prompt(text)?),
+            // There must be something, and a tokenizer is not needed for it.
+            _ => Ok(opened.model.config().bos_token_id.into_iter().collect()),
+        },
+        (Prompt::Text(text), before) => {
             let tokenizer = opened.tokenizer("give the prompt as --ids")?;
-            Ok(if resumes {
-                tokenizer.encode(text, false)?
-            } else {
-                tokenizer.encode_prompt(text)?
+            Ok(match before {
+                Some(before) => tokenizer.encode_continuation(before, text)?,
+                None => tokenizer.encode_prompt(text)?,
             })
         }
     }

@@ -7,7 +7,7 @@ use mmfree::storage::AtomicFile;
 use mmfree::{State, Step, Want};
 
 use crate::args::LogitsArgs;
-use crate::failure::Failure;
+use crate::failure::{Failure, no_prompt};
 use crate::interrupt::Interrupt;
 use crate::open::Opened;
 use crate::prompt::{read_ids, read_prompt};
@@ -30,6 +30,9 @@ pub fn run(args: &LogitsArgs) -> Result<(), Failure> {
             opened.tokenizer("give the tokens as --ids")?.encode_prompt(&text)?
         }
     };
+    if ids.is_empty() {
+        return Err(no_prompt());
+    }
     let (model, config) = (&opened.model, opened.model.config());
     let mut state = model.new_state();
     opened.prepare(&args.model.memory, None, false)?;

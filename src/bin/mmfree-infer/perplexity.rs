@@ -21,7 +21,7 @@ pub fn run(args: &PerplexityArgs) -> Result<(), Failure> {
     let opened = Opened::new(&args.model)?;
     let tokenizer = opened.tokenizer("a text cannot be measured without one")?;
     let ids = tokenizer.encode_prompt(&text)?;
-    let windows = windows(&ids, opened.model.config().bos_token_id, args.context);
+    let windows = windows(&ids, tokenizer.prompt_prefix(), args.context);
     let tokens: usize = windows.iter().map(Vec::len).sum();
     if tokens == windows.len() {
         let name = args.file.display();
@@ -77,18 +77,14 @@ struct Tally {
     nats: f64,
 }
 
-/// The sequences to measure: one, or windows of `context` tokens that each begin with the BOS, if
-/// the model has one. Every token of the text is predicted once; without a BOS, the first of each
-/// window is not.
-fn windows(ids: &[u32], bos: Option<u32>, context: Option<usize>) -> Vec<Vec<u32>> {
+/// The sequences to measure: one, or windows of `context` tokens that each begin with what prompts
+/// begin with, a BOS mostly. Every token of the text is predicted once; where nothing stands before
+/// it, the first of each window is not.
+fn windows(ids: &[u32], prefix: &[u32], context: Option<usize>) -> Vec<Vec<u32>> {
     let Some(context) = context else { return vec![ids.to_vec()] };
-    match bos {
-        Some(bos) => {
-            let text = ids.strip_prefix(&[bos]).unwrap_or(ids);
-            text.chunks(context - 1).map(|text| [&[bos], text].concat()).collect()
-        }
-        None => ids.chunks(context).map(<[u32]>::to_vec).collect(),
-    }
+    let text = ids.strip_prefix(prefix).unwrap_or(ids);
+    let room = context.saturating_sub(prefix.len()).max(1);
+    text.chunks(room).map(|text| [prefix, text].concat()).collect()
 }
 
 /// Adds the nats of all tokens of a sequence but the first, each given those before it; breaks off when interrupted.
@@ -173,9 +169,9 @@ mod tests {
     #[test]
     fn windows_predict_every_token_once() {
         let ids = [1, 10, 11, 12, 13, 14];
-        assert_eq!(windows(&ids, Some(1), None), [ids.to_vec()]);
-        let cut = windows(&ids, Some(1), Some(3));
+        assert_eq!(windows(&ids, &[1], None), [ids.to_vec()]);
+        let cut = windows(&ids, &[1], Some(3));
         assert_eq!(cut, [vec![1, 10, 11], vec![1, 12, 13], vec![1, 14]]);
-        assert_eq!(windows(&ids[1..], None, Some(3)), [vec![10, 11, 12], vec![13, 14]]);
+        assert_eq!(windows(&ids[1..], &[], Some(3)), [vec![10, 11, 12], vec![13, 14]]);
     }
 }

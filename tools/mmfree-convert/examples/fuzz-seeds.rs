@@ -97,8 +97,9 @@ fn tokenizers(folder: &Path) -> Result<()> {
     let text = "\0Once upon a time, \u{e9}\u{1f600} <s> 12 34";
     let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/goldens");
     for case in ["a_basic_fp32", "b_bf16"] {
-        let json = std::fs::read_to_string(goldens.join(case).join("tokenizer.json"))?;
-        std::fs::write(folder.join(case), json + text)?;
+        let read = |name| std::fs::read_to_string(goldens.join(case).join(name));
+        let (json, config) = (read("tokenizer.json")?, read("tokenizer_config.json")?);
+        std::fs::write(folder.join(case), json + text + "\0" + &config)?;
     }
     let models = [
         ("word-level", r#"{"type":"WordLevel","vocab":{"a":0,"<unk>":1},"unk_token":"<unk>"}"#),

@@ -30,7 +30,7 @@ pub trait Source: Sync {
         None
     }
 
-    /// The small JSON files of the checkpoint, by name.
+    /// The small files of the checkpoint, by name.
     fn files(&self) -> &BTreeMap<String, String>;
 
     /// The bytes of `tokenizer.json`.

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use mmfree::format::{FloatType, TensorSpec, standard_json};
 use mmfree::storage::Mapping;
-use mmfree::{Config, Error, GenerationConfig, Tokenizer};
+use mmfree::{Config, Error, GenerationConfig, Tokenizer, TokenizerFiles};
 
 use crate::config;
 use crate::embedding::EmbeddingType;
@@ -41,8 +41,14 @@ pub(crate) const TOKENIZERS: [&str; 4] =
     ["tokenizer.model", "spiece.model", "vocab.json", "vocab.txt"];
 
 /// The small files that a model file carries along, where the checkpoint has them.
-pub(crate) const FILES: [&str; 4] =
-    [CONFIG, GENERATION, "tokenizer_config.json", "special_tokens_map.json"];
+pub(crate) const FILES: [&str; 6] = [
+    CONFIG,
+    GENERATION,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+];
 
 pub(crate) const EMBEDDING: &str = "model.embeddings.weight";
 const HEAD: &str = "lm_head.weight";
@@ -78,8 +84,10 @@ impl Checkpoint {
         for name in FILES {
             let path = folder.join(name);
             if let Some(text) = json::read_text(&path)? {
-                json::check(standard_json(&text).as_bytes())
-                    .map_err(|e| Error::invalid(&path, e))?;
+                if name.ends_with(".json") {
+                    json::check(standard_json(&text).as_bytes())
+                        .map_err(|e| Error::invalid(&path, e))?;
+                }
                 files.insert(name.to_owned(), text);
             }
         }
@@ -94,7 +102,7 @@ impl Checkpoint {
         // The config first: it says most about what kind of folder this is.
         let (mut config, mut notes) = parse_config(folder, &files)?;
         let mut tokenizer_notes = Vec::new();
-        let tokenizer = open_tokenizer(&folder.join(TOKENIZER), &config, &mut tokenizer_notes)?;
+        let tokenizer = open_tokenizer(folder, &files, &config, &mut tokenizer_notes)?;
         let weights = files::open(folder)?;
         let unpacked = match weights.first_file() {
             Some((path, bytes)) => Unpacked::read(bytes).map_err(|e| Error::invalid(path, e))?,
@@ -205,10 +213,12 @@ fn check_generation(
 
 /// Maps the tokenizer, if there is one that can be used; notes what a user should know.
 fn open_tokenizer(
-    path: &Path,
+    folder: &Path,
+    files: &BTreeMap<String, String>,
     config: &Config,
     notes: &mut Vec<String>,
 ) -> Result<Option<Mapping>> {
+    let path = &folder.join(TOKENIZER);
     if !json::is_there(path)? {
         let mut note = format!("the checkpoint has no {TOKENIZER}: the model runs from ids");
         let other = TOKENIZERS.iter().find(|name| path.with_file_name(name).exists());
@@ -223,13 +233,23 @@ fn open_tokenizer(
     }
     let map = Mapping::open(path)?;
     json::check(&map).map_err(|e| Error::invalid(path, e))?;
-    let tokenizer = Tokenizer::from_json(&map, None).map_err(|error| {
+    let unusable = |error| {
         let reason = match error {
             Error::Tokenizer { reason } => clip(&reason),
             other => other.to_string(),
         };
         Error::invalid(path, format!("is no tokenizer that can be used: {reason}"))
-    })?;
+    };
+    let texts = TokenizerFiles::new(&map, |name| files.get(name).map(String::as_str));
+    let (tokenizer, found) =
+        Tokenizer::from_files(&texts, config.vocab_size, config.bos_token_id).map_err(unusable)?;
+    tokenizer.check_growth().map_err(unusable)?;
+    for note in found {
+        if note.refused {
+            return Err(Error::invalid(&folder.join(note.file), note.reason).into());
+        }
+        notes.push(note.to_string());
+    }
     if let Some(id) = tokenizer.max_id().filter(|&id| id as usize >= config.vocab_size) {
         notes.push(format!(
             "{TOKENIZER} has tokens up to id {id}, but the model's ids are 0 to {}: text with those \

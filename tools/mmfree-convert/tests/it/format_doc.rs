@@ -19,13 +19,6 @@ fn snippet() -> String {
     code
 }
 
-/// `MMFREE_PYTHON`, or the virtual environment that the README's set-up makes, or the system's.
-fn python() -> String {
-    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/python/bin/python");
-    let venv = venv.is_file().then(|| venv.display().to_string());
-    std::env::var("MMFREE_PYTHON").ok().or(venv).unwrap_or_else(|| "python3".into())
-}
-
 /// Writes for each matrix its name and scale, then its trits, to be compared.
 const DRIVER: &str = r#"
 import sys
@@ -56,15 +49,8 @@ fn the_documented_python_reads_both_packings() {
         for path in [&made_up, &converted.1] {
             let out = temp_dir();
             let run = Command::new(&python).arg(&script).arg(path).arg(out.path()).output();
-            let run = run.unwrap_or_else(|e| {
-                panic!("{python}: {e}; install Python 3, or name one in MMFREE_PYTHON")
-            });
-            assert!(
-                run.status.success(),
-                "{}\nthis test needs numpy and safetensors: `pip install numpy safetensors`, or name a \
-                 Python that has them in MMFREE_PYTHON (the README makes one in target/python)",
-                stderr(&run)
-            );
+            let run = run.unwrap_or_else(|e| panic!("{python}: {e}; {PYTHON_HINT}"));
+            assert!(run.status.success(), "{}\n{PYTHON_HINT}", stderr(&run));
             compare(path, out.path());
         }
     }

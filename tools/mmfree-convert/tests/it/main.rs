@@ -15,6 +15,8 @@ mod real_checkpoints;
 mod repack;
 mod synthesize;
 mod threads;
+mod tokenizers;
 mod torch;
+mod transformers;
 mod unpack;
 mod verify;
