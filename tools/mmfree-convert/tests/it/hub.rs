@@ -592,7 +592,8 @@ fn offline_it_names_what_the_cache_lacks() {
     let output = command.args(["--revision", COMMIT]).env("HF_HUB_OFFLINE", "1").output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     let note = "note: the cache has no generation_config.json, tokenizer_config.json, \
-                special_tokens_map.json, tokenizer.json, and without the Hub it is not known whether";
+                special_tokens_map.json, added_tokens.json, chat_template.jinja, tokenizer.json, \
+                and without the Hub it is not known whether";
     assert!(stderr(&output).contains(note), "{}", stderr(&output));
 }
 
