@@ -392,6 +392,34 @@ fn rejects_a_tokenizer_that_is_not_flat() {
     );
 }
 
+/// Without the limit a list of tensors that have no data takes 17 times the memory of its text.
+#[test]
+fn rejects_a_header_of_very_many_tensors_and_of_very_many_fields() {
+    let header = |list: String| {
+        let json = format!("{{{list}}}");
+        [&(json.len() as u64).to_le_bytes()[..], json.as_bytes()].concat()
+    };
+    let tensor = |n| format!(r#""t{n}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#);
+    let tensors: Vec<String> = (0..300_000).map(tensor).collect();
+    let message = refusal(&header(tensors.join(",")));
+    let expected = "its header lists 2399999 entries and fields, must be 524288 at most";
+    assert!(message.contains(expected), "{message}");
+    let shape = "1,".repeat(600_000);
+    let shape = format!(r#""t":{{"dtype":"F32","shape":[{shape}0],"data_offsets":[0,0]}}"#);
+    assert!(refusal(&header(shape)).contains("entries and fields"));
+    let metadata: Vec<String> = (0..300_000).map(|n| format!(r#""{n}":"""#)).collect();
+    let metadata = format!(r#""__metadata__":{{{}}}"#, metadata.join(","));
+    assert!(refusal(&header(metadata)).contains("entries and fields"));
+    // Within strings they are text, behind escaped quotes too.
+    let text = r#"\\\",:"#.repeat(600_000);
+    let metadata = format!(r#""__metadata__":{{"text":"{text}"}}"#);
+    assert!(!refusal(&header(metadata)).contains("entries and fields"));
+    rejects(
+        |p| p.set(keys::TERNARY, &format!("{{{}}}", "\"\":1,".repeat(300_000))),
+        "mmfree.ternary: lists 600000 entries and fields",
+    );
+}
+
 #[test]
 fn rejects_trailing_bytes() {
     rejects(|p| p.data.push(0), "not a model file");

@@ -234,3 +234,57 @@ fn who_cannot_keep_the_group_gives_another_no_rights() {
         std::fs::remove_file(&state).unwrap();
     }
 }
+
+/// A shell that limits its addresses, in KiB, and becomes the command.
+fn within_addresses(kib: u64, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit -v {kib}; exec \"$@\""), "sh"]);
+    shell.arg(command.get_program()).args(command.get_args());
+    shell
+}
+
+/// Little room is a line, or fewer threads, and never an abort; the text is the same.
+#[test]
+fn without_addresses_there_are_fewer_threads_or_an_error() {
+    // An emulator needs addresses of its own.
+    if crate::program::runner().is_some() {
+        return;
+    }
+    let base = ["Once upon a time", "-n", "8", "--greedy", "-q"];
+    let expected = infer(base).output().unwrap().stdout;
+    let (mut texts, mut errors) = (0, 0);
+    for mib in [12, 13, 14, 15, 16, 17, 18, 20, 24, 28, 32, 48, 64, 100, 150, 200, 400] {
+        for threads in ["1", "2", "8", "200", "1000"] {
+            let command = infer([&base[..], &["-t", threads]].concat());
+            let output = within_addresses(mib * 1024, &command).output().unwrap();
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            match output.status.code() {
+                Some(0) => {
+                    assert_eq!(output.stdout, expected, "{threads} threads within {mib} MiB");
+                    texts += 1;
+                }
+                Some(1) => {
+                    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+                    assert!(stderr.starts_with("error: "), "{stderr}");
+                    errors += 1;
+                }
+                // The loader of libraries has no room either.
+                Some(127) => {}
+                _ => panic!("{threads} threads within {mib} MiB: {} {stderr}", output.status),
+            }
+        }
+    }
+    assert!(texts > 20, "{texts} runs gave a text, {errors} an error");
+}
+
+#[test]
+fn two_hundred_threads_within_200_mb_are_fewer_and_the_same_text() {
+    if crate::program::runner().is_some() {
+        return;
+    }
+    let command = infer(["Once upon a time", "-n", "8", "--greedy", "-t", "200"]);
+    let output = within_addresses(200 * 1024, &command).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains(" of 200 threads: the system has no room for more"), "{stderr}");
+}

@@ -7,6 +7,35 @@ use safetensors::tensor::Metadata;
 /// The longest header that safetensors allows.
 const MAX_LEN: u64 = 100_000_000;
 
+/// The most entries and fields of a header: some 58 000 tensors. A byte of a long list of tensors without data takes 17 of memory
+/// once it is read.
+const MAX_ITEMS: usize = 1 << 19;
+
+/// Makes sure, before a JSON text is read, that it has no more entries and fields than a header may have: commas and colons
+/// outside of strings.
+///
+/// # Errors
+/// What there is too much of, to be put behind what it is that is read.
+pub(super) fn check_items(json: &str) -> Result<(), String> {
+    if json.len() <= MAX_ITEMS {
+        return Ok(());
+    }
+    let (mut items, mut in_string, mut escaped) = (0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b',' | b':' if !in_string => items += 1,
+            _ => {}
+        }
+    }
+    match items > MAX_ITEMS {
+        true => Err(format!("lists {items} entries and fields, must be {MAX_ITEMS} at most")),
+        false => Ok(()),
+    }
+}
+
 /// Why a header cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderError {
@@ -44,6 +73,7 @@ pub fn read_header(bytes: &[u8]) -> Result<(usize, Metadata), HeaderError> {
         return Err(HeaderError::Short(reason));
     };
     let json = std::str::from_utf8(json).map_err(|_| invalid("its header is not UTF-8"))?;
+    check_items(json).map_err(|e| HeaderError::Invalid(format!("its header {e}")))?;
     // Checks that tensors follow each other and that each has the size of its type and shape.
     let header: Metadata = serde_json::from_str(json)
         .map_err(|e| HeaderError::Invalid(format!("its header is not valid: {e}")))?;

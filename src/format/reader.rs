@@ -12,7 +12,7 @@ use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use safetensors::Dtype;
 use serde::Deserialize;
 
-use super::header::{HeaderError, read_header};
+use super::header::{HeaderError, check_items, read_header};
 use super::kind::FileKind;
 #[cfg(feature = "mmap")]
 use super::residency::Streaming;
@@ -194,7 +194,9 @@ impl ModelFile {
         if hash.len() != 64 || !hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(invalid(format!("{}: not 64 lower-case hex digits", keys::HASH)));
         }
-        let mut entries: BTreeMap<String, TernaryEntry> = serde_json::from_str(get(keys::TERNARY)?)
+        let ternary = get(keys::TERNARY)?;
+        check_items(ternary).map_err(|e| invalid(format!("{}: {e}", keys::TERNARY)))?;
+        let mut entries: BTreeMap<String, TernaryEntry> = serde_json::from_str(ternary)
             .map_err(|e| invalid(format!("{}: {e}", keys::TERNARY)))?;
 
         if !(bytes.as_ptr() as usize).is_multiple_of(ALIGNMENT) {

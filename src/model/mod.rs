@@ -139,6 +139,11 @@ impl Model {
                 file.advise_rows();
             }
         }
+        #[cfg(feature = "mmap")]
+        let threads = {
+            let buffers = |rows| buffer_bytes(&file, isa, options.kernel, rows);
+            residency::threads_with_room(&file, buffers, threads)?
+        };
         let weights = weights::Weights::new(&file)?;
         let bounds = match file.floats("model.lower_bounds") {
             None => Vec::new(),
@@ -237,15 +242,7 @@ impl Model {
     /// Bytes of the buffers of a forward pass over so many rows of activations, about: the rows of floats, the int8 rows and
     /// what the kernels prepare of them.
     pub fn buffer_bytes(&self, rows: usize) -> u64 {
-        let config = self.config();
-        let (h, d, i) = (config.hidden_size, config.state_size, config.intermediate_size);
-        let floats = 4 * (3 * h + 4 * d + i.max(d) + 2 * i);
-        let widest = h.max(d).max(i);
-        let packings =
-            self.file.matrices().filter_map(|name| Some(self.file.matrix(name)?.0.packing()));
-        let prepared = packings.map(|packing| self.kernel_for(packing, rows).prepared_len(widest));
-        let quantised = 3 * widest + prepared.max().unwrap_or(0);
-        (rows * (floats + quantised)) as u64
+        buffer_bytes(&self.file, self.isa, self.family, rows)
     }
 
     /// Bytes per second at which the model's threads read its packed matrices once, by each of several plain loops: the best
@@ -396,4 +393,15 @@ impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Model").field("file", &self.file).finish_non_exhaustive()
     }
+}
+
+fn buffer_bytes(file: &ModelFile, isa: Isa, family: Option<Family>, rows: usize) -> u64 {
+    let config = file.config();
+    let (h, d, i) = (config.hidden_size, config.state_size, config.intermediate_size);
+    let floats = 4 * (3 * h + 4 * d + i.max(d) + 2 * i);
+    let widest = h.max(d).max(i);
+    let packings = file.matrices().filter_map(|name| Some(file.matrix(name)?.0.packing()));
+    let kernels = packings.filter_map(|packing| kernels::select(packing, isa, family, rows));
+    let prepared = kernels.map(|kernel| kernel.prepared_len(widest)).max();
+    (rows * (floats + 3 * widest + prepared.unwrap_or(0))) as u64
 }

@@ -7,8 +7,9 @@ use std::ops::{ControlFlow, Range};
 use super::Model;
 use crate::device::Device;
 use crate::error::{Bytes, Error, Result};
-use crate::format::Config;
-use crate::storage::{Advice, Allowance, LARGE_PAGE};
+use crate::format::{Config, ModelFile};
+use crate::storage::{self, Advice, Allowance, LARGE_PAGE};
+use crate::threads::STACK;
 
 /// How a mapped model file comes into memory. A model file that is in memory anyway has no use for it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,16 +65,48 @@ const ROWS: usize = 64;
 /// `mmfree-infer` has some 5 MB.
 const PROGRAM: u64 = 8_000_000;
 
+/// What it allocates for everything else.
+const HEAP: u64 = 4_000_000;
+
 /// What a byte of `tokenizer.json` becomes once it is read: vocabulary and merges as hash tables, both ways.
 const TOKENIZER: u64 = 8;
 
-/// Memory that a process takes besides the weights of its model, so far as it is known beforehand.
-fn needed(config: &Config, buffers: u64, tokenizer: u64, weights: u64) -> u64 {
+/// Bytes that a process comes to allocate for a model, so far as it is known beforehand.
+fn allocated(config: &Config, buffers: u64, tokenizer: u64) -> u64 {
     // Logits, and what a sampler makes of them.
     let logits = 16 * config.vocab_size as u64;
+    buffers + logits + TOKENIZER * tokenizer
+}
+
+/// Memory that a process takes besides the weights of its model, so far as it is known beforehand.
+fn needed(config: &Config, buffers: u64, tokenizer: u64, weights: u64) -> u64 {
     // A page of 4 KB takes 8 bytes in the tables of the system.
     let tables = weights / 512;
-    PROGRAM + buffers + logits + TOKENIZER * tokenizer + tables
+    PROGRAM + allocated(config, buffers, tokenizer) + tables
+}
+
+/// How many of so many threads have room in the addresses that this process has left.
+///
+/// # Errors
+/// [`Error::Invalid`] where there is none for the buffers of a single token.
+pub(super) fn threads_with_room(
+    file: &ModelFile,
+    buffers: impl Fn(usize) -> u64,
+    threads: usize,
+) -> Result<usize> {
+    let allocated = |rows| allocated(file.config(), buffers(rows), tokenizer_len(file));
+    if let Some(left) = storage::addresses_left().filter(|&left| left < allocated(1)) {
+        let (needed, left) = (Bytes(allocated(1)), Bytes(left));
+        let reason = format!(
+            "its buffers take {needed}, but this process has {left} left of its address space: see `ulimit -v`"
+        );
+        return Err(Error::invalid(file.path(), reason));
+    }
+    Ok(storage::threads_with_room(threads, STACK, allocated(ROWS) + HEAP))
+}
+
+fn tokenizer_len(file: &ModelFile) -> u64 {
+    file.tokenizer_json().map_or(0, |json| json.len() as u64)
 }
 
 /// Bytes of packed matrices that are kept where the weights have no room; `None` where they have.
@@ -128,8 +161,8 @@ impl Model {
     }
 
     fn needed(&self) -> u64 {
-        let tokenizer = self.file.tokenizer_json().map_or(0, |json| json.len() as u64);
-        needed(self.config(), self.buffer_bytes(ROWS), tokenizer, self.weight_bytes())
+        let (buffers, tokenizer) = (self.buffer_bytes(ROWS), tokenizer_len(&self.file));
+        needed(self.config(), buffers, tokenizer, self.weight_bytes())
     }
 
     /// Brings the whole file into memory now, on all threads, and with `lock` keeps it there as long as the model lives: a

@@ -1,11 +1,15 @@
 //! What the operating system has for files: mapping them, hints about their pages, writing them whole or not at all.
 
+mod addresses;
+mod allocator;
 mod allowance;
 mod atomic;
 mod mapping;
 mod signals;
 mod unfinished;
 
+pub(crate) use addresses::{addresses_left, threads_with_room};
+pub use allocator::{EndWithoutMemory, may_fail};
 pub use allowance::Allowance;
 pub use atomic::{AtomicFile, write_private};
 pub use mapping::{Advice, Mapping, mappable};

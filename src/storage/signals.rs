@@ -150,8 +150,9 @@ impl Slot {
 
 static TEMPORARY: List<Text> = List::new();
 
-/// While this lives, a file or a folder is removed if the process ends by a lost mapping: see [`handle_signals`]. A folder is
-/// only if nothing is left in it but files that are named this way too.
+/// While this lives, a file or a folder is removed if the process ends by a lost mapping (see [`handle_signals`]) or without
+/// memory (see [`EndWithoutMemory`](super::EndWithoutMemory)). A folder is only if nothing is left in it but files that are named
+/// this way too.
 #[derive(Debug)]
 pub struct Temporary {
     place: Option<&'static Text>,
@@ -221,7 +222,7 @@ extern "C" fn on_sigbus(
         start != 0 && (start..end).contains(&address)
     };
     match MAPPINGS.iter().find(holds).filter(|_| !sent) {
-        Some(slot) => end(slot),
+        Some(slot) => lost(slot),
         // Not ours. From here on by default: returning runs the instruction again.
         // SAFETY: both are async-signal-safe; what is raised comes once the handler has returned.
         None => unsafe {
@@ -233,19 +234,24 @@ extern "C" fn on_sigbus(
     }
 }
 
-/// Ends the process by the loss of a mapping, once for all threads.
-fn end(slot: &Slot) -> ! {
+/// Ends the process by the loss of a mapping.
+fn lost(slot: &Slot) -> ! {
+    let message = slot.message.take_raw();
+    // SAFETY: null, or a C string that is never freed: nobody else can take it any more.
+    let message = (!message.is_null()).then(|| unsafe { std::ffi::CStr::from_ptr(message) });
+    end(message.map_or(&[], |message| message.to_bytes()))
+}
+
+/// Ends the process with a line and exit code 1, once for all threads. Safe to call in a signal handler, and allocates nothing.
+pub(super) fn end(line: &[u8]) -> ! {
     if ENDS.swap(true, Ordering::AcqRel) {
         loop {
             // SAFETY: async-signal-safe; another thread is about to end the process.
             unsafe { libc::pause() };
         }
     }
-    let message = slot.message.take_raw();
-    if !message.is_null() {
-        // SAFETY: a C string that is this call's own; both are async-signal-safe.
-        unsafe { libc::write(libc::STDERR_FILENO, message.cast(), libc::strlen(message)) };
-    }
+    // SAFETY: a valid range; async-signal-safe.
+    unsafe { libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len()) };
     // Last, so that no other thread has the time to miss a file and to say so.
     Temporary::remove_all();
     // SAFETY: async-signal-safe.

@@ -24,6 +24,9 @@ use patience::Patience;
 /// the serial work between two runs of a forward pass, short against a time slice of a shared core.
 const SPIN: Duration = Duration::from_micros(30);
 
+/// Bytes of a thread's stack.
+pub(crate) const STACK: usize = 1 << 20;
+
 /// A pool of threads. Dropping it ends them.
 pub struct Pool {
     shared: Arc<Shared>,
@@ -238,7 +241,7 @@ impl Pool {
         let worker = |i| {
             let sleep = Arc::new(Line(AtomicBool::new(false)));
             let (shared, flag) = (Arc::clone(&shared), Arc::clone(&sleep));
-            let builder = std::thread::Builder::new().name(format!("mmfree-{i}"));
+            let builder = std::thread::Builder::new().name(format!("mmfree-{i}")).stack_size(STACK);
             let handle = builder.spawn(move || shared.worker(&flag.0)).ok()?;
             Some(Worker { handle: Some(handle), sleep })
         };

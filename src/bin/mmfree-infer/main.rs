@@ -20,6 +20,9 @@ use std::process::ExitCode;
 use crate::args::{Args, Command};
 use crate::failure::Failure;
 
+#[global_allocator]
+static ALLOCATOR: mmfree::storage::EndWithoutMemory = mmfree::storage::EndWithoutMemory;
+
 fn main() -> ExitCode {
     mmfree::storage::handle_signals();
     let args = match Args::read() {

@@ -11,11 +11,14 @@ use mmfree::{Device, Model, ModelFile, Options, Residency, Tokenizer};
 use crate::args::{MemoryArgs, ModelArgs};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::report::say;
 use crate::residency;
 
 /// A model that is ready, and its tokenizer once it is asked for: ids run without.
 pub struct Opened {
     pub model: Arc<Model>,
+    /// Threads that were asked for.
+    threads: Option<usize>,
     tokenizer: OnceCell<Result<Option<Tokenizer>, String>>,
     time: Cell<Duration>,
 }
@@ -42,11 +45,11 @@ impl Opened {
         let options = Options { threads: args.threads, isa: Some(isa), kernel, device, residency };
         let model = Model::new(file, &options)?;
         let time = Cell::new(start.elapsed());
-        Ok(Opened { model, tokenizer: OnceCell::new(), time })
+        Ok(Opened { model, threads: args.threads, tokenizer: OnceCell::new(), time })
     }
 
-    /// Brings the model file into memory as the arguments ask for it. A signal ends the reading, and is left to the
-    /// caller.
+    /// Brings the model file into memory as the arguments ask for it, and says what there is no room for. A signal ends the
+    /// reading, and is left to the caller.
     pub fn prepare(
         &self,
         args: &MemoryArgs,
@@ -55,6 +58,10 @@ impl Opened {
     ) -> Result<(), Failure> {
         let start = Instant::now();
         residency::prepare(&self.model, args, interrupt, quiet)?;
+        let threads = self.model.threads();
+        if let (Some(asked), false) = (self.threads.filter(|&asked| asked > threads), quiet) {
+            say(&format!("note: {threads} of {asked} threads: the system has no room for more"));
+        }
         self.time.set(self.time.get() + start.elapsed());
         Ok(())
     }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use mmfree::Error;
+use mmfree::format::read_header;
 use mmfree::storage::{AtomicFile, Mapping};
-use safetensors::SafeTensors;
 
 use crate::failure::Failure;
 
@@ -30,7 +30,7 @@ pub fn check(path: &Path, format: &str) -> Result<(), Failure> {
 
 fn has_format(path: &Path, format: &str) -> bool {
     let Ok(bytes) = Mapping::open(path) else { return false };
-    let Ok((_, header)) = SafeTensors::read_metadata(&bytes) else { return false };
+    let Ok((_, header)) = read_header(&bytes) else { return false };
     let metadata = header.metadata().as_ref();
     metadata.and_then(|metadata| metadata.get("format")).is_some_and(|found| found == format)
 }

@@ -14,6 +14,9 @@ use args::{Args, Command};
 use mmfree::storage::AtomicFile;
 use mmfree_convert::{Error, Options, Report, Summary};
 
+#[global_allocator]
+static ALLOCATOR: mmfree::storage::EndWithoutMemory = mmfree::storage::EndWithoutMemory;
+
 fn main() -> ExitCode {
     mmfree::storage::handle_signals();
     let args = match Args::read() {

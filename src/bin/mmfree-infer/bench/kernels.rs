@@ -12,6 +12,7 @@ use std::time::Instant;
 use mmfree::kernels::share::{Load, Piece, Shares};
 use mmfree::kernels::{self, Input, Isa, Job, Kernel, measure, stride, strips_per_task};
 use mmfree::packing::{PackedMatrix, STRIP};
+use mmfree::storage::may_fail;
 use mmfree::threads::{Pool, default_threads};
 use serde::Serialize;
 
@@ -135,7 +136,7 @@ struct Region {
 impl Region {
     fn new(len: usize) -> Result<Region, Failure> {
         let mut buffer = Vec::new();
-        let full = buffer.try_reserve_exact(len + 64);
+        let full = may_fail(|| buffer.try_reserve_exact(len + 64));
         full.map_err(|_| Failure::Message(format!("no {len} bytes of memory; --mib takes fewer")))?;
         buffer.resize(len + 64, 0u8);
         let mut seed = 1u64;
