@@ -6,12 +6,13 @@ use std::arch::x86_64::*;
 use super::avx2::{Avx2, Tile, add_to, dot_tile, load, store};
 use crate::kernels::prefetch::{Plan, Weights, with_weights};
 use crate::kernels::t5::{Block, QUAD_COLS, Strip, Walk, group_of, prepare_quads, quads_len};
-use crate::kernels::t5_split::{HIGH, HIGH_NIBBLE, LOW, LOW_NIBBLE, SIGNS, TABLES};
+use crate::kernels::t5_split::{HIGH, HIGH_NIBBLE_SMALL, LOW_NIBBLE_SMALL, LOW_SMALL, MOD_9};
+use crate::kernels::t5_split::{SIGNS_SMALL, TABLES};
 use crate::kernels::{Family, Isa, Job, Kernel};
 use crate::packing::{Packing, STRIP, t5};
 
-/// Groups that stay in registers before the int16 sums go back to memory.
-const RUN: usize = 10;
+/// Groups whose sums stay in registers, in parts: as many as the parts can hold.
+const RUN: usize = 25;
 
 /// Group-quads in a tile: five quads each.
 const TILE_GROUP_QUADS: usize = 8;
@@ -25,16 +26,15 @@ fn table<T: bytemuck::NoUninit>(entries: &[T; 16]) -> __m256i {
     _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(entries.as_ptr().cast()) })
 }
 
-/// `l` of each `x` in 0..=127.
+/// Of each `x` in 0..=127 what indexes the tables of two trits and of three.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn low_part(x: __m256i) -> __m256i {
+fn split(x: __m256i) -> (__m256i, __m256i) {
     let nibble = _mm256_and_si256(_mm256_srli_epi16::<4>(x), _mm256_set1_epi8(15));
-    let low = _mm256_shuffle_epi8(table(&LOW_NIBBLE), x);
-    let high = _mm256_shuffle_epi8(table(&HIGH_NIBBLE), nibble);
-    let sum = _mm256_add_epi8(low, high);
-    // Below 9 the difference wraps round to a large number.
-    _mm256_min_epu8(sum, _mm256_sub_epi8(sum, _mm256_set1_epi8(9)))
+    let low = _mm256_shuffle_epi8(table(&LOW_NIBBLE_SMALL), x);
+    let high = _mm256_shuffle_epi8(table(&HIGH_NIBBLE_SMALL), nibble);
+    let two = _mm256_add_epi8(low, high);
+    (two, _mm256_sub_epi8(x, _mm256_shuffle_epi8(table(&MOD_9), two)))
 }
 
 /// Addition-only: the two sums are looked up and added.
@@ -76,34 +76,39 @@ impl Kernel for T5Avx2Add {
     }
 }
 
+/// Bits of a table entry's low part. An entry is `low + 128 * high` with `low` in 0..=127, so that the low parts of the two sums
+/// of a byte add up to no more than a byte.
+const LOW_BITS: i32 = 7;
+
 #[target_feature(enable = "avx2")]
 fn prepare_tables(q: &[i8], out: &mut [u8]) {
     let widen = |signs: &[i8; 16]| {
         // SAFETY: 16 readable bytes behind the reference; the load needs no alignment.
         _mm256_cvtepi8_epi16(unsafe { _mm_loadu_si128(signs.as_ptr().cast()) })
     };
-    let signs = SIGNS.each_ref().map(|[low, high]| [widen(low), widen(high)]);
-    let byte = _mm256_set1_epi16(0xFF);
+    let signs = SIGNS_SMALL.each_ref().map(|[low, high]| [widen(low), widen(high)]);
+    let low_part = _mm256_set1_epi16((1 << LOW_BITS) - 1);
     for (g, tables) in out.as_chunks_mut::<TABLES>().0.iter_mut().enumerate() {
         let q = group_of(q, g).map(|q| _mm256_set1_epi16(i16::from(q)));
         let term = |i: usize, table: usize| _mm256_sign_epi16(q[i], signs[i][table]);
-        let two = _mm256_add_epi16(term(0, 1), term(1, 1));
+        let two = _mm256_add_epi16(term(0, 0), term(1, 0));
+        let undo = _mm256_add_epi16(term(0, 1), term(1, 1));
         let three = _mm256_add_epi16(_mm256_add_epi16(term(2, 1), term(3, 1)), term(4, 1));
-        let low = _mm256_add_epi16(term(0, 0), term(1, 0));
-        let high = _mm256_add_epi16(two, three);
-        let low_bytes =
-            _mm256_packus_epi16(_mm256_and_si256(low, byte), _mm256_and_si256(high, byte));
-        let high_bytes =
-            _mm256_packus_epi16(_mm256_srli_epi16::<8>(low), _mm256_srli_epi16::<8>(high));
+        let three = _mm256_add_epi16(undo, three);
+        let low =
+            _mm256_packus_epi16(_mm256_and_si256(two, low_part), _mm256_and_si256(three, low_part));
+        let high = _mm256_packs_epi16(
+            _mm256_srai_epi16::<LOW_BITS>(two),
+            _mm256_srai_epi16::<LOW_BITS>(three),
+        );
         let halves = tables.as_chunks_mut::<32>().0;
-        store(&mut halves[0], _mm256_permute4x64_epi64::<0b11_01_10_00>(low_bytes));
-        store(&mut halves[1], _mm256_permute4x64_epi64::<0b11_01_10_00>(high_bytes));
+        store(&mut halves[0], _mm256_permute4x64_epi64::<0b11_01_10_00>(low));
+        store(&mut halves[1], _mm256_permute4x64_epi64::<0b11_01_10_00>(high));
     }
 }
 
-/// The int16 sums of a strip: as `unpack` leaves them, rows 0-7 and 16-23, then 8-15 and 24-31, of
-/// each 32.
-type Lanes = [[__m256i; 2]; 2];
+/// The int16 sums of 32 rows, as `unpack` leaves them: rows 0-7 and 16-23, then 8-15 and 24-31.
+type Lanes = [__m256i; 2];
 
 #[target_feature(enable = "avx2")]
 fn add<W: Weights>(job: &Job<'_>, out: &mut [i32]) {
@@ -138,13 +143,13 @@ fn add<W: Weights>(job: &Job<'_>, out: &mut [i32]) {
 fn add_block<W: Weights>(block: &Block<'_>, tables: &[[u8; TABLES]], out: &mut [i32]) {
     const { assert!(t5::PANEL * 636 <= i16::MAX as usize, "an int16 lane holds a panel") };
     assert!(tables.len() <= t5::PANEL);
-    let mut sums: [Lanes; t5::STRIPS_PER_BLOCK] =
+    let mut sums: [[Lanes; 2]; t5::STRIPS_PER_BLOCK] =
         [[[_mm256_setzero_si256(); 2]; 2]; t5::STRIPS_PER_BLOCK];
     let sums = &mut sums[..block.strips];
     // A few groups of one strip, then of the next: the weights are read as good as in their order.
     for (i, tables) in tables.chunks(RUN).enumerate() {
         for (s, sums) in sums.iter_mut().enumerate() {
-            let mut acc = *sums;
+            let mut acc = [Run::new(), Run::new()];
             for (g, table) in tables.iter().enumerate() {
                 let group = i * RUN + g;
                 let (ahead, at) = block.ahead(group, W::DISTANCE);
@@ -157,7 +162,11 @@ fn add_block<W: Weights>(block: &Block<'_>, tables: &[[u8; TABLES]], out: &mut [
                 W::load(bytes);
                 add_group(table, bytes, &mut acc);
             }
-            *sums = acc;
+            for (sums, acc) in sums.iter_mut().zip(acc) {
+                let [first, second] = acc.sums();
+                sums[0] = _mm256_add_epi16(sums[0], first);
+                sums[1] = _mm256_add_epi16(sums[1], second);
+            }
         }
     }
     for (sums, out) in sums.iter().zip(out.as_chunks_mut::<STRIP>().0) {
@@ -165,40 +174,69 @@ fn add_block<W: Weights>(block: &Block<'_>, tables: &[[u8; TABLES]], out: &mut [
     }
 }
 
+/// The sums of 32 rows over at most [`RUN`] groups, in parts.
+#[derive(Clone, Copy)]
+struct Run {
+    /// The low parts of two neighbouring rows as one int16, modulo 2^16: those of the first, and 256 times those of the second.
+    low: __m256i,
+    /// The low parts of the second.
+    low_second: __m256i,
+    /// The high parts, an int8 for each row.
+    high: __m256i,
+}
+
+impl Run {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn new() -> Run {
+        // Three trits have high parts of -3..=2, two of -2..=1; negated, -5..=3 is -5..=3 again, see `add_group`.
+        const { assert!(RUN * 5 <= 128, "an int8 lane holds a run's high parts") };
+        let zero = _mm256_setzero_si256();
+        Run { low: zero, low_second: zero, high: zero }
+    }
+
+    /// The int16 sums. What overflows on the way comes back: the sums of a panel fit.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn sums(self) -> Lanes {
+        const SHIFT: i32 = 8 - LOW_BITS;
+        let first = _mm256_sub_epi16(self.low, _mm256_slli_epi16::<8>(self.low_second));
+        let high = _mm256_srai_epi16::<SHIFT>(_mm256_slli_epi16::<8>(self.high));
+        let first = _mm256_add_epi16(first, high);
+        let high = _mm256_and_si256(self.high, _mm256_set1_epi16(0xFF00u16 as i16));
+        let second = _mm256_add_epi16(self.low_second, _mm256_srai_epi16::<SHIFT>(high));
+        [_mm256_unpacklo_epi16(first, second), _mm256_unpackhi_epi16(first, second)]
+    }
+}
+
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add_group(tables: &[u8; TABLES], rows: &[u8; STRIP], acc: &mut Lanes) {
+fn add_group(tables: &[u8; TABLES], rows: &[u8; STRIP], acc: &mut [Run; 2]) {
     let tables = tables.as_chunks::<16>().0;
-    let [low0, high0, low1, high1] = [0, 1, 2, 3].map(|i| table(&tables[i]));
+    let [low2, low3, high2, high3] = [0, 1, 2, 3].map(|i| table(&tables[i]));
     for (acc, rows) in acc.iter_mut().zip(rows.as_chunks::<32>().0) {
         let bytes = load(rows);
         let x = _mm256_and_si256(bytes, _mm256_set1_epi8(0x7F));
         let x = _mm256_min_epu8(x, _mm256_set1_epi8(122));
-        let l = low_part(x);
-        let h = _mm256_sub_epi8(x, l);
-        let (two0, two1) = (_mm256_shuffle_epi8(low0, l), _mm256_shuffle_epi8(low1, l));
-        let (three0, three1) = (_mm256_shuffle_epi8(high0, h), _mm256_shuffle_epi8(high1, h));
+        let (two, three) = split(x);
+        let low = _mm256_add_epi8(_mm256_shuffle_epi8(low2, two), _mm256_shuffle_epi8(low3, three));
+        let high =
+            _mm256_add_epi8(_mm256_shuffle_epi8(high2, two), _mm256_shuffle_epi8(high3, three));
+        // A set bit 7 negates: -x is !x + 1, and the row constant holds all the ones. Of the parts, !x = -x - 1 is 255 - low and
+        // -high - 2: both bits turned over, and one less.
         let negative = _mm256_cmpgt_epi8(_mm256_setzero_si256(), bytes);
-        let first = _mm256_add_epi16(
-            _mm256_unpacklo_epi8(two0, two1),
-            _mm256_unpacklo_epi8(three0, three1),
-        );
-        let second = _mm256_add_epi16(
-            _mm256_unpackhi_epi8(two0, two1),
-            _mm256_unpackhi_epi8(three0, three1),
-        );
-        // A set bit 7 negates: -x is !x + 1, and the row constant holds all the ones.
-        let first = _mm256_xor_si256(first, _mm256_unpacklo_epi8(negative, negative));
-        let second = _mm256_xor_si256(second, _mm256_unpackhi_epi8(negative, negative));
-        acc[0] = _mm256_add_epi16(acc[0], first);
-        acc[1] = _mm256_add_epi16(acc[1], second);
+        let low = _mm256_xor_si256(low, negative);
+        let high = _mm256_add_epi8(_mm256_xor_si256(high, negative), negative);
+        acc.high = _mm256_add_epi8(acc.high, high);
+        acc.low = _mm256_add_epi16(acc.low, low);
+        acc.low_second = _mm256_add_epi16(acc.low_second, _mm256_srli_epi16::<8>(low));
     }
 }
 
 /// Adds the int16 sums of a panel to the int32 ones.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn widen(sums: &Lanes, out: &mut [i32; STRIP]) {
+fn widen(sums: &[Lanes; 2], out: &mut [i32; STRIP]) {
     for (lanes, out) in sums.iter().zip(out.as_chunks_mut::<32>().0) {
         let out = out.as_chunks_mut::<8>().0;
         for (i, lanes) in lanes.iter().enumerate() {
@@ -311,12 +349,11 @@ fn codes(bytes: __m256i) -> [__m256i; t5::GROUP] {
     let x = _mm256_and_si256(bytes, _mm256_set1_epi8(0x7F));
     // What no packer writes counts as zero trits.
     let x = _mm256_and_si256(x, _mm256_cmpgt_epi8(_mm256_set1_epi8(122), x));
-    let l = low_part(x);
-    let h = _mm256_sub_epi8(x, l);
+    let (two, three) = split(x);
     let one = _mm256_set1_epi8(1);
     let sign = _mm256_or_si256(bytes, one);
-    let [l0, l1] = [0, 1].map(|i| _mm256_shuffle_epi8(table(&LOW[i]), l));
+    let [l0, l1] = [0, 1].map(|i| _mm256_shuffle_epi8(table(&LOW_SMALL[i]), two));
     // A negative index gives 0, the trits of h = 0.
-    let [h0, h1, h2] = [0, 1, 2].map(|i| _mm256_shuffle_epi8(table(&HIGH[i]), h));
+    let [h0, h1, h2] = [0, 1, 2].map(|i| _mm256_shuffle_epi8(table(&HIGH[i]), three));
     [l0, l1, h0, h1, h2].map(|trits| _mm256_add_epi8(_mm256_sign_epi8(trits, sign), one))
 }
