@@ -78,7 +78,7 @@ operations!(implement Avx512 ("avx512f,avx512bw,avx512vl,avx512dq"));
 pub fn float_ops(isa: Isa) -> &'static dyn FloatOps {
     #[cfg(target_arch = "x86_64")]
     {
-        if isa > Isa::Avx2
+        if isa >= Isa::Avx512
             && is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl")

@@ -43,8 +43,10 @@ pub enum Isa {
     Scalar,
     /// x86-64 with AVX2.
     Avx2,
+    /// x86-64 with AVX2 and the 256-bit dot products of AVX-VNNI: Alder Lake, N100, Zen 5 and later.
+    AvxVnni,
     /// x86-64 with AVX-512 F, BW, VL, VBMI and VNNI: Ice Lake, Zen 4 and later. With less it is
-    /// [`Isa::Avx2`].
+    /// [`Isa::Avx2`] or [`Isa::AvxVnni`].
     Avx512,
     /// 64-bit ARM, every CPU: Raspberry Pi 3, 4, Zero 2.
     Neon,
@@ -54,13 +56,15 @@ pub enum Isa {
 
 impl Isa {
     /// Every instruction set, on this architecture or not, slowest first.
-    pub const ALL: [Isa; 5] = [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Neon, Isa::NeonDot];
+    pub const ALL: [Isa; 6] =
+        [Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512, Isa::Neon, Isa::NeonDot];
 
     /// The name on the command line and in `MMFREE_ISA`.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
+            Isa::AvxVnni => "avxvnni",
             Isa::Avx512 => "avx512",
             Isa::Neon => "neon",
             Isa::NeonDot => "neondot",

@@ -310,7 +310,10 @@ fn every_packing_has_an_add_kernel_under_every_instruction_set_and_no_other_is_t
         for isa in Isa::available() {
             for batch in [1, 2, 7, 512] {
                 let kernel = select(packing, isa, None, batch).expect("a kernel");
-                assert_eq!((kernel.packing(), kernel.isa()), (packing, isa));
+                // Only AVX-VNNI has nothing for the look-ups of `t5` that AVX2 has not.
+                let lent = isa == Isa::AvxVnni && packing == Packing::T5;
+                let expected = if lent { Isa::Avx2 } else { isa };
+                assert_eq!((kernel.packing(), kernel.isa()), (packing, expected));
                 for family in Family::ALL {
                     let found = select(packing, isa, Some(family), batch);
                     assert!(found.is_none_or(|k| k.family() == family && k.isa() <= isa));

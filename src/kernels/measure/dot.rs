@@ -99,7 +99,7 @@ fn dot_loops(isa: Isa) -> Vec<DotLoop> {
             "vpmaddubsw {t}, {a}, {b}",
             "vpaddw {c}, {c}, {t}"
         ));
-        if is_x86_feature_detected!("avxvnni") {
+        if isa >= Isa::AvxVnni && is_x86_feature_detected!("avxvnni") {
             loops.push(dot_loop!(
                 "avx2,avxvnni",
                 __m256i,

@@ -135,7 +135,7 @@ fn batch<'a>(
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn decode(codes: &[u8; i2::GROUP_BYTES], quads: &mut [[u8; QUAD_BYTES]; 4]) {
+pub(super) fn decode(codes: &[u8; i2::GROUP_BYTES], quads: &mut [[u8; QUAD_BYTES]; 4]) {
     let mask = _mm256_set1_epi8(3);
     let [s0, s1, s2, s3] = quads.each_mut().map(|quad| quad.as_chunks_mut::<32>().0);
     for (i, codes) in codes.as_chunks::<32>().0.iter().enumerate() {
