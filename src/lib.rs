@@ -67,4 +67,4 @@ pub use generate::{
 pub use generate::{Tokenizer, TokenizerFiles, TokenizerNote};
 pub use model::{MAX_THREADS, Model, Options, SavedState, State, Step, Want};
 #[cfg(feature = "mmap")]
-pub use model::{Residency, ResidencyPlan};
+pub use model::{Repack, Residency, ResidencyPlan};

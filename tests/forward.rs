@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mmfree::format::{Config, ShortConv};
 use mmfree::kernels::{Family, Isa};
 use mmfree::packing::Packing;
-use mmfree::{Error, Model, ModelFile, Options, State, Step, Want};
+use mmfree::{Error, Model, ModelFile, Options, Repack, Residency, State, Step, Want};
 
 use crate::synthetic::{self, Rng};
 use crate::util::options;
@@ -202,6 +202,57 @@ fn matrices_of_several_packings_in_one_file_change_no_bit() {
             }
         }
     }
+}
+
+#[test]
+fn repacking_changes_no_bit_from_the_first_token_on() {
+    for (kind, config) in synthetic::kinds() {
+        let ids = tokens(&config, 20, 3);
+        let reference = plain(&config);
+        let mut state = reference.new_state();
+        let expected = feed(&reference, &mut state, &ids);
+        for packings in [&[Packing::T5][..], &[Packing::I2, Packing::T5]] {
+            let bytes = synthetic::mixed_model(&config, packings, 7);
+            for (threads, chunk, at_once) in [(1, 1, false), (3, 1, true), (2, 6, false)] {
+                let residency = Residency { repack: Repack::Always, ..Residency::default() };
+                let options = Options { threads: Some(threads), residency, ..Options::default() };
+                let file = ModelFile::from_bytes("repacked", &bytes).unwrap();
+                let model = Model::new(file, &options).unwrap();
+                assert!(model.repacked_bytes() > 0);
+                assert_eq!(model.packing_in_use(Packing::T5), Packing::I2);
+                if at_once {
+                    model.finish_repacking();
+                }
+                // The second time all of it is re-packed.
+                for _ in 0..2 {
+                    let mut got_state = model.new_state();
+                    let mut got = Vec::new();
+                    for ids in ids.chunks(chunk) {
+                        got.extend(feed(&model, &mut got_state, ids));
+                    }
+                    let what = format!("{kind}, {packings:?}, {threads} threads");
+                    assert_eq!(bits(&got), bits(&expected), "{what}");
+                    assert_eq!(got_state, state, "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_repacked_without_room_or_against_the_options() {
+    let config = synthetic::config();
+    let repacked = |packing, repack, budget| {
+        let residency = Residency { repack, budget, ..Residency::default() };
+        let options = Options { residency, ..Options::default() };
+        load(&config, packing, &options).repacked_bytes()
+    };
+    for budget in [None, Some(0), Some(u64::MAX)] {
+        assert_eq!(repacked(Packing::T5, Repack::Never, budget), 0);
+        assert_eq!(repacked(Packing::I2, Repack::Always, budget), 0);
+        assert!(repacked(Packing::T5, Repack::Always, budget) > 0);
+    }
+    assert_eq!(repacked(Packing::T5, Repack::Auto, Some(0)), 0);
 }
 
 /// Matrices so large that a thread's share of one row's weights may be a stretch of them, the sums of which are added up.

@@ -92,6 +92,13 @@ impl ModelFile {
         }
     }
 
+    /// Takes the pages of `range`, which will not be read again, out of this process; they stay in the page cache.
+    pub(crate) fn unmap(&self, range: Range<usize>) {
+        if let Bytes::Mapped(map) = &self.bytes {
+            map.unmap(range);
+        }
+    }
+
     /// Keeps the file in memory as long as it is open, reading what is not there.
     ///
     /// Whoever calls this must know that there is room: locked pages are not given back, and a system without

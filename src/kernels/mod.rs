@@ -394,6 +394,22 @@ pub fn strips_per_task(matrix: &PackedMatrix<'_>, threads: usize) -> usize {
     matrix.strips().div_ceil(threads * 4).min(16).next_multiple_of(block)
 }
 
+/// Whether this processor decodes the same matrix faster in packing `i2` than in `t5`, though it has to read a quarter more,
+/// with the kernels of an instruction set and a family: where the look-ups of `t5` keep the core busy for longer than memory
+/// takes to bring the weights.
+#[cfg(feature = "mmap")]
+pub(crate) fn decodes_i2_faster(isa: Isa, family: Option<Family>) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        x86::decodes_i2_faster(isa) && family != Some(Family::Add)
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (isa, family);
+        false
+    }
+}
+
 /// Every kernel that this CPU can run, the scalar ones first, in each packing the fastest last.
 pub fn all() -> &'static [Box<dyn Kernel>] {
     static KERNELS: OnceLock<Vec<Box<dyn Kernel>>> = OnceLock::new();

@@ -201,12 +201,23 @@ impl Pass<'_> {
                 model.file.embedding_row(token as usize, x);
             }
         }
+        // One layer with each pass, just before it is used: nothing has to wait for all.
+        #[cfg(feature = "mmap")]
+        let due = model.next_to_repack();
         for (n, layer) in model.weights.layers.iter().enumerate() {
+            #[cfg(feature = "mmap")]
+            if due == Some(n) {
+                model.repack_layer(n);
+            }
             self.mix_tokens(n, layer, steps);
             self.mix_channels(n, layer);
             if self.rows.all_dead() {
                 return;
             }
+        }
+        #[cfg(feature = "mmap")]
+        if due == Some(model.weights.layers.len()) {
+            model.repack_layer(model.weights.layers.len());
         }
         self.head(steps);
     }

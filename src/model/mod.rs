@@ -5,6 +5,8 @@ mod linear;
 mod memory;
 mod one_row;
 #[cfg(feature = "mmap")]
+mod repack;
+#[cfg(feature = "mmap")]
 mod residency;
 pub(crate) mod saved;
 mod state;
@@ -13,6 +15,8 @@ pub(crate) mod weights;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+#[cfg(feature = "mmap")]
+pub use repack::Repack;
 #[cfg(feature = "mmap")]
 pub use residency::{Residency, ResidencyPlan};
 pub use saved::SavedState;
@@ -97,6 +101,8 @@ pub struct Model {
     family: Option<Family>,
     ops: &'static dyn FloatOps,
     pool: Pool,
+    #[cfg(feature = "mmap")]
+    repacking: Option<repack::Repacking>,
     workspace: Mutex<forward::Workspace>,
     device: Device,
     #[cfg(feature = "mmap")]
@@ -172,6 +178,8 @@ impl Model {
             family: options.kernel,
             ops: kernels::float_ops(isa),
             pool: Pool::new(threads),
+            #[cfg(feature = "mmap")]
+            repacking: None,
             workspace: Mutex::default(),
             device: options.device,
             #[cfg(feature = "mmap")]
@@ -221,6 +229,15 @@ impl Model {
         self.kernel_for(packing, 1)
     }
 
+    /// The packing in which a matrix of the file is read, once what is to be re-packed is.
+    pub fn packing_in_use(&self, packing: Packing) -> Packing {
+        #[cfg(feature = "mmap")]
+        if packing == Packing::T5 && self.repacking.is_some() {
+            return Packing::I2;
+        }
+        packing
+    }
+
     /// Bytes of the weights that a forward pass reads: packed matrices, norms, bounds; of the embedding, one row for
     /// each token comes on top. On a GPU they lie at two bits a trit.
     pub fn weight_bytes(&self) -> u64 {
@@ -231,7 +248,11 @@ impl Model {
         let packed: usize = self
             .file
             .matrices()
-            .filter_map(|name| Some(self.file.matrix(name)?.0.bytes().len()))
+            .filter_map(|name| {
+                let (matrix, _) = self.file.matrix(name)?;
+                let packing = self.packing_in_use(matrix.packing());
+                packing.packed_len(matrix.rows(), matrix.cols())
+            })
             .sum();
         let specs = self.config().tensors();
         let floats: usize =

@@ -127,7 +127,7 @@ fn tasks<'a, const N: usize>(
 fn start_of<'a>(
     file: &'a ModelFile,
     factors: &[Factor<'_>],
-    linears: &[Linear],
+    linears: &'a [Linear],
     threads: usize,
     thread: usize,
 ) -> &'a [u8] {

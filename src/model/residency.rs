@@ -4,7 +4,7 @@
 use std::fmt;
 use std::ops::{ControlFlow, Range};
 
-use super::Model;
+use super::{Model, Repack};
 use crate::device::Device;
 use crate::error::{Bytes, Error, Result};
 use crate::format::{Config, ModelFile};
@@ -20,6 +20,8 @@ pub struct Residency {
     /// Bytes that this process may come to use; `None` is what the system says: the memory that is left, within the limits of
     /// control groups. Where the weights have no room in it, only a part is kept in memory, see [`ResidencyPlan`].
     pub budget: Option<u64>,
+    /// Whether packed matrices are written anew in memory of the process's own.
+    pub repack: Repack,
     /// Whether the whole file is read before the model is ready: see [`Model::prefault`].
     pub prefault: bool,
     /// Whether it is kept in memory as long as the model lives, as well.
@@ -142,6 +144,9 @@ impl Model {
         if let Some(plan) = &self.plan {
             self.file.keep(plan.kept as usize);
         }
+        let taken = self.weight_bytes().saturating_add(self.needed());
+        let room = self.allowance.as_ref().map_or(0, |a| a.bytes.saturating_sub(taken));
+        self.plan_repacking(residency, room);
         if residency.prefault || residency.mlock {
             let _ = self.prefault(residency.mlock, |_| ControlFlow::Continue(()))?;
         }

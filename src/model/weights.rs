@@ -1,8 +1,13 @@
 //! The model's weights: where each lies in the file.
 
+#[cfg(feature = "mmap")]
+use std::sync::OnceLock;
+
 use crate::error::{Error, Result};
 use crate::format::{ModelFile, ShortConv, Span};
 use crate::packing::{PackedMatrix, Packing};
+#[cfg(feature = "mmap")]
+use crate::storage::Piece;
 
 /// A ternary matrix with the norm in front of it: `y = W q(norm(x))`.
 pub(crate) struct Linear {
@@ -10,6 +15,9 @@ pub(crate) struct Linear {
     pub rows: usize,
     pub cols: usize,
     data: Span,
+    /// The packed trits in another packing, once they have been [re-packed](super::repack).
+    #[cfg(feature = "mmap")]
+    in_memory: OnceLock<(Packing, Piece)>,
     /// The magnitude of a trit.
     pub scale: f32,
     pub norm: Span,
@@ -25,13 +33,34 @@ impl Linear {
             rows: matrix.rows(),
             cols: matrix.cols(),
             data,
+            #[cfg(feature = "mmap")]
+            in_memory: OnceLock::new(),
             scale,
             norm: floats(file, &format!("{name}.norm.weight"))?,
         })
     }
 
+    /// The packing of [`matrix`](Self::matrix).
     pub fn packing(&self) -> Packing {
-        self.packing
+        self.in_memory().map_or(self.packing, |(packing, _)| packing)
+    }
+
+    /// The trits as they have been re-packed.
+    fn in_memory(&self) -> Option<(Packing, &[u8])> {
+        #[cfg(feature = "mmap")]
+        return self.in_memory.get().map(|(packing, bytes)| (*packing, &bytes[..]));
+        #[cfg(not(feature = "mmap"))]
+        None
+    }
+
+    /// From here on the trits are read from memory, the same ones in a packing that may be another.
+    ///
+    /// # Panics
+    /// If they are not as many.
+    #[cfg(feature = "mmap")]
+    pub fn keep_in_memory(&self, packing: Packing, bytes: Piece) {
+        assert_eq!(packing.packed_len(self.rows, self.cols), Some(bytes.len()));
+        let _ = self.in_memory.set((packing, bytes));
     }
 
     /// Where the packed trits lie in the file.
@@ -41,8 +70,10 @@ impl Linear {
     }
 
     /// The packed trits, `[rows, cols]`.
-    pub fn matrix<'a>(&self, file: &'a ModelFile) -> PackedMatrix<'a> {
-        PackedMatrix::new(self.packing, self.rows, self.cols, &file.bytes()[self.data.clone()])
+    pub fn matrix<'a>(&'a self, file: &'a ModelFile) -> PackedMatrix<'a> {
+        let (packing, bytes) =
+            self.in_memory().unwrap_or_else(|| (self.packing, &file.bytes()[self.data.clone()]));
+        PackedMatrix::new(packing, self.rows, self.cols, bytes)
             .expect("the span was this matrix's when the file was opened")
     }
 

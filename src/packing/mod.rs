@@ -9,6 +9,8 @@
 //! length is a multiple of 64 bytes.
 
 pub mod i2;
+#[cfg(feature = "mmap")]
+pub(crate) mod repack;
 pub mod t5;
 
 /// Rows in a strip: the unit in which rows are padded, packed and handed to threads.

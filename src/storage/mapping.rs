@@ -81,6 +81,26 @@ impl Mapping {
         }
     }
 
+    /// Takes the pages of `range` out of this process. In the page cache they stay, for as long as the system needs the memory
+    /// for nothing else; where they are used again they come from there, or from the disk.
+    ///
+    /// # Panics
+    /// If `range` is not inside the file.
+    pub(crate) fn unmap(&self, range: Range<usize>) {
+        let (start, len) = (range.start, self.map[range].len());
+        #[cfg(target_os = "linux")]
+        {
+            // SAFETY: the mapping is of a file and never written, so a page that is dropped while someone reads it comes back
+            // with the same bytes. Where the call fails, as for locked pages, they stay.
+            unsafe {
+                let _ =
+                    self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len);
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (start, len);
+    }
+
     /// Gives the pages of `range` back to the system, those of the page cache too: they are read from the disk again
     /// when they are used. Pages that another process has mapped, and large ones that reach out of the range, stay.
     ///

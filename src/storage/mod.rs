@@ -5,6 +5,7 @@ mod allocator;
 mod allowance;
 mod atomic;
 mod mapping;
+mod region;
 mod signals;
 mod unfinished;
 
@@ -14,5 +15,6 @@ pub use allowance::Allowance;
 pub use atomic::{AtomicFile, write_private};
 pub use mapping::{Advice, Mapping, mappable};
 pub(crate) use mapping::{LARGE_PAGE, lock};
+pub(crate) use region::{Piece, Region};
 pub use signals::{Temporary, handle_signals};
 pub use unfinished::Unfinished;

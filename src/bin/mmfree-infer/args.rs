@@ -96,10 +96,23 @@ pub struct MemoryArgs {
     #[arg(long, help_heading = "Memory")]
     pub prefault: bool,
 
+    /// Whether matrices in packing t5 are written as i2 in memory of the program's own, a layer with
+    /// each of the first tokens: auto (where the CPU decodes that faster and it has room; not with
+    /// --mlock), never or always
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = RepackArg::Auto, hide_default_value = true, hide_possible_values = true, help_heading = "Memory")]
+    pub repack: RepackArg,
+
     /// What the kernel is told of how the model file will be read: hugepage, normal, sequential,
     /// random or willneed [default: hugepage]
     #[arg(long, value_name = "NAME", value_enum, default_value_t = AdviceArg::Hugepage, hide_default_value = true, hide_possible_values = true, help_heading = "Memory")]
     pub advice: AdviceArg,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum RepackArg {
+    Auto,
+    Never,
+    Always,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

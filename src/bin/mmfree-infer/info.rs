@@ -59,6 +59,8 @@ struct Info {
     /// Of them, those that every token reads; the rest is the embedding, of which it reads a row,
     /// and the tokenizer.
     weight_bytes: u64,
+    /// Bytes of this process's own memory that re-packed matrices take, in place of the file's.
+    repacked_bytes: u64,
     /// Memory that this process may use, and whose limit that is; absent where the system does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     allowance: Option<Allowance>,
@@ -75,6 +77,8 @@ struct Info {
 struct Packed {
     matrices: usize,
     bytes: u64,
+    /// The packing in which they are read: another one where they are re-packed in memory.
+    in_use: &'static str,
     /// The kernel that decodes one sequence.
     kernel: &'static str,
     /// The kernel for prompts and batches.
@@ -90,10 +94,12 @@ impl Info {
         let mut packings: BTreeMap<&'static str, Packed> = BTreeMap::new();
         let (mut ternary_parameters, mut packed_bytes) = (0, 0);
         for (matrix, _) in file.matrices().filter_map(|name| file.matrix(name)) {
-            let kernel = model.kernel(matrix.packing());
+            let in_use = model.packing_in_use(matrix.packing());
+            let kernel = model.kernel(in_use);
             let packed = packings.entry(matrix.packing().name()).or_default();
+            packed.in_use = in_use.name();
             (packed.kernel, packed.family) = (kernel.name(), kernel.family().name());
-            packed.batch_kernel = model.kernel_for(matrix.packing(), CHUNK).name();
+            packed.batch_kernel = model.kernel_for(in_use, CHUNK).name();
             packed.matrices += 1;
             packed.bytes += matrix.bytes().len() as u64;
             packed_bytes += matrix.bytes().len() as u64;
@@ -140,6 +146,7 @@ impl Info {
             gpus: gpus(),
             file_bytes: file.bytes().len() as u64,
             weight_bytes: packed_bytes + floats as u64,
+            repacked_bytes: model.repacked_bytes(),
             disk_bytes_per_token: model.plan().map_or(0, |plan| plan.read_again()),
             allowance: model.allowance().cloned(),
             state_bytes: 4 * config.state_len() as u64,
@@ -208,9 +215,13 @@ impl fmt::Display for Info {
         for (name, packed) in &self.packings {
             writeln!(
                 f,
-                "packing     {name}: {} matrices, {}, kernel {} ({}), for prompts {}",
+                "packing     {name}: {} matrices, {}{}, kernel {} ({}), for prompts {}",
                 packed.matrices,
                 bytes(packed.bytes),
+                match packed.in_use {
+                    same if same == *name => String::new(),
+                    other => format!(", run as {other}"),
+                },
                 packed.kernel,
                 packed.family,
                 packed.batch_kernel
@@ -229,6 +240,13 @@ impl fmt::Display for Info {
             bytes(self.state_bytes),
             bytes(self.buffer_bytes)
         )?;
+        if self.repacked_bytes > 0 {
+            let count = bytes(self.repacked_bytes);
+            writeln!(
+                f,
+                "            {count} of its own for re-packed matrices, faster here (--repack never: none)"
+            )?;
+        }
         let Some(allowance) = &self.allowance else { return Ok(()) };
         let room = match self.disk_bytes_per_token {
             0 => "the weights fit".to_owned(),

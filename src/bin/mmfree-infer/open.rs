@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use mmfree::kernels::{self, Family, Isa};
 use mmfree::packing::Packing;
-use mmfree::{Device, Model, ModelFile, Options, Residency, Tokenizer};
+use mmfree::{Device, Model, ModelFile, Options, Repack, Residency, Tokenizer};
 
-use crate::args::{MemoryArgs, ModelArgs};
+use crate::args::{MemoryArgs, ModelArgs, RepackArg};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::report::say;
@@ -40,8 +40,11 @@ impl Opened {
             None => demo()?,
         };
         let device = device(args)?;
-        let residency =
-            Residency { advice: Some(args.memory.advice.into()), ..Residency::default() };
+        let residency = Residency {
+            advice: Some(args.memory.advice.into()),
+            repack: repack(&args.memory),
+            ..Residency::default()
+        };
         let options = Options { threads: args.threads, isa: Some(isa), kernel, device, residency };
         let model = Model::new(file, &options)?;
         let time = Cell::new(start.elapsed());
@@ -91,6 +94,16 @@ impl Opened {
     /// How long opening took.
     pub fn time(&self) -> Duration {
         self.time.get()
+    }
+}
+
+fn repack(args: &MemoryArgs) -> Repack {
+    match args.repack {
+        // The file is locked later, when the model is made already.
+        RepackArg::Auto if args.mlock => Repack::Never,
+        RepackArg::Auto => Repack::Auto,
+        RepackArg::Never => Repack::Never,
+        RepackArg::Always => Repack::Always,
     }
 }
 

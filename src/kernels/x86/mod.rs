@@ -31,3 +31,16 @@ pub(super) fn list(kernels: &mut Vec<Box<dyn Kernel>>) {
         kernels.push(Box::new(avx512_dot::T5Avx512Dot(avx512)));
     }
 }
+
+/// See [`decodes_i2_faster`](super::decodes_i2_faster). With the dot products of AVX-VNNI `i2` is more than twice as fast from the
+/// cache. With AVX2 alone, on AMD's designs, 1.6 times, as measured on Zen 4; on Intel's, says llvm-mca, a core does 17 to 18
+/// weights of `t5` a cycle and 16 to 21 of `i2`, and memory brings a quarter more of the former.
+#[cfg(feature = "mmap")]
+pub(super) fn decodes_i2_faster(isa: super::Isa) -> bool {
+    use super::Isa;
+    use std::arch::x86_64::__cpuid;
+    let vendor = __cpuid(0);
+    let name = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes);
+    let amd: [&[u8]; 2] = [b"AuthenticAMD", b"HygonGenuine"];
+    isa == Isa::AvxVnni || isa == Isa::Avx2 && amd.contains(&name.as_flattened())
+}

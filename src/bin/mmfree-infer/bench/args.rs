@@ -36,7 +36,7 @@ pub enum BenchCommand {
     Kernels(KernelBenchArgs),
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct ModelBenchArgs {
     /// Model file [default: the demo model]
     #[arg(short, long, value_name = "FILE")]

@@ -1,6 +1,7 @@
 //! `mmfree-infer bench`: how fast this machine is, beside what its memory and cores allow.
 
 mod duration;
+mod forms;
 mod kernels;
 mod model;
 mod sensors;
@@ -33,6 +34,8 @@ fn open(args: &ModelBenchArgs, threads: Option<usize>) -> Result<Opened, Failure
         memory: args.memory.clone(),
     })?;
     opened.prepare(&args.memory, None, false)?;
+    // A measurement does not begin while the first tokens still re-pack.
+    opened.model.finish_repacking();
     Ok(opened)
 }
 

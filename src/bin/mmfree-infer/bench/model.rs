@@ -78,14 +78,14 @@ impl table::Row for Row {
 
 /// What a test runs.
 #[derive(Clone, Copy)]
-enum Test {
+pub(super) enum Test {
     Prompt(usize),
     Decode(usize, usize),
 }
 
 pub fn run(args: &ModelBenchArgs) -> Result<(), Failure> {
     let tests = tests(args)?;
-    let mut printer = None;
+    let (mut printer, mut forms) = (None, Vec::new());
     for threads in thread_counts(&args.threads) {
         let opened = open(args, threads)?;
         let model = &opened.model;
@@ -94,16 +94,27 @@ pub fn run(args: &ModelBenchArgs) -> Result<(), Failure> {
         for &test in &tests {
             printer.push(measure(model, test, args.repetitions)?)?;
         }
+        let decodes = tests.iter().any(|test| matches!(test, Test::Decode(_, 1)));
+        if decodes && !(args.json || args.csv) {
+            forms.extend(super::forms::compare(args, threads, model)?);
+        }
     }
     if let Some(printer) = printer {
         printer.finish()?;
+    }
+    for form in forms {
+        report::print(&format!("{form}\n"))?;
     }
     Ok(())
 }
 
 fn title(model: &Model) -> String {
     let (file, read) = (model.file().path().display(), report::bytes(model.weight_bytes()));
-    format!("{file}, {read} of weights read for each pass\n")
+    let repacked = match model.repacked_bytes() {
+        0 => String::new(),
+        count => format!(", {} of them re-packed as i2 in memory", report::bytes(count)),
+    };
+    format!("{file}, {read} of weights read for each pass{repacked}\n")
 }
 
 fn tests(args: &ModelBenchArgs) -> Result<Vec<Test>, Failure> {
@@ -157,7 +168,8 @@ fn measure(model: &Model, test: Test, repetitions: u32) -> Result<Row, Failure> 
         - rates.iter().copied().fold(f64::INFINITY, f64::min);
     let packing = model.file().matrices().filter_map(|name| model.file().matrix(name)).next();
     let rows = if let Test::Prompt(n) = test { n } else { batch };
-    let kernel = packing.map(|(matrix, _)| model.kernel_for(matrix.packing(), rows).name());
+    let in_use = packing.map(|(matrix, _)| model.packing_in_use(matrix.packing()));
+    let kernel = in_use.map(|packing| model.kernel_for(packing, rows).name());
     let share = |of: f64, machine: &[f64]| {
         let shares: Vec<f64> = rates.iter().zip(machine).map(|(r, m)| 100.0 * r * of / m).collect();
         median(&shares)
@@ -215,7 +227,7 @@ fn macs(model: &Model, test: Test) -> f64 {
 }
 
 /// Runs a test once, from new states. Which tokens it feeds makes no difference to the speed.
-fn once(model: &Model, test: Test) -> Result<(), Failure> {
+pub(super) fn once(model: &Model, test: Test) -> Result<(), Failure> {
     let token = |i: usize| (i % model.config().vocab_size) as u32;
     let mut logits = Vec::new();
     match test {
