@@ -219,3 +219,10 @@ fn an_interrupted_perplexity_shows_what_was_measured() {
     }
     panic!("nothing measured in a minute");
 }
+
+#[test]
+fn an_empty_text_has_no_perplexity() {
+    let dir = TempDir::new();
+    let empty = dir.write("empty.txt", "");
+    refused(&["perplexity", "-f", empty.to_str().unwrap()], 1, &["has no token to predict"]);
+}

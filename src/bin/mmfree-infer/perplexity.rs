@@ -23,7 +23,7 @@ pub fn run(args: &PerplexityArgs) -> Result<(), Failure> {
     let ids = tokenizer.encode_prompt(&text)?;
     let windows = windows(&ids, tokenizer.prompt_prefix(), args.context);
     let tokens: usize = windows.iter().map(Vec::len).sum();
-    if tokens == windows.len() {
+    if tokens <= windows.len() {
         let name = args.file.display();
         return Err(Failure::Message(format!("{name}: has no token to predict; needs more text")));
     }

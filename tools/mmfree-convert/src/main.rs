@@ -190,7 +190,27 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
 
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Stdout)
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        match patiently(|| out.write(rest)).map_err(Failure::Stdout)? {
+            0 => return Err(Failure::Stdout(io::ErrorKind::WriteZero.into())),
+            written => rest = &rest[written..],
+        }
+    }
+    patiently(|| out.flush()).map_err(Failure::Stdout)
+}
+
+/// Does what a stdout that does not block could not take yet until it can.
+fn patiently<T>(mut write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match write() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 /// Writes a line to stderr; where that fails there is no one left to tell.

@@ -56,6 +56,8 @@ fn one_that_hangs_up_frees_its_place_whether_it_streams_or_waits() {
         let bytes =
             server.bytes("POST", PATH, &["content-type: application/json"], &body.to_string());
         let before = server.metric("mmfree_cancellations_total");
+        // An answer may be here before its sequence is gone from the gauge.
+        server.wait_for("mmfree_active_sequences", |n| n == 0.0);
         let mut connection = server.connect();
         connection.write_all(bytes.as_bytes()).unwrap();
         server.wait_for("mmfree_active_sequences", |n| n == 1.0);
