@@ -16,5 +16,5 @@ pub use atomic::{AtomicFile, write_private};
 pub use mapping::{Advice, Mapping, mappable};
 pub(crate) use mapping::{LARGE_PAGE, lock};
 pub(crate) use region::{Piece, Region};
-pub use signals::{Temporary, handle_signals};
+pub use signals::{Temporary, handle_signals, is_ignored};
 pub use unfinished::Unfinished;

@@ -234,6 +234,16 @@ extern "C" fn on_sigbus(
     }
 }
 
+/// Whether the process ignores a signal, as a program that was started by `nohup` does.
+pub fn is_ignored(signal: i32) -> bool {
+    // SAFETY: it only asks, and all zeros are a valid place for the answer.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        let known = libc::sigaction(signal, std::ptr::null(), &mut action) == 0;
+        known && action.sa_sigaction == libc::SIG_IGN
+    }
+}
+
 /// Ends the process by the loss of a mapping.
 fn lost(slot: &Slot) -> ! {
     let message = slot.message.take_raw();

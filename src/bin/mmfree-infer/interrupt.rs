@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use mmfree::storage::is_ignored;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
@@ -20,9 +21,8 @@ impl Interrupt {
     pub fn install() -> Interrupt {
         let hit = Arc::new(AtomicBool::new(false));
         let number = Arc::new(AtomicUsize::new(0));
-        let ignored = ignored();
         for signal in [SIGINT, SIGTERM, SIGHUP] {
-            if ignored >> (signal - 1) & 1 == 1 {
+            if is_ignored(signal) {
                 continue;
             }
             // Where it cannot be registered, the signal ends the program at once as it does anyway.
@@ -47,11 +47,4 @@ impl Interrupt {
     pub fn failure(&self) -> Failure {
         Failure::Interrupted(self.signal.load(Ordering::Relaxed) as u8)
     }
-}
-
-/// The signals that this process ignores, bit n - 1 for signal n, as the system tells; none where it does not.
-fn ignored() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
