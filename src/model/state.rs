@@ -124,7 +124,7 @@ impl State {
     /// again: a safetensors file with a checksum.
     ///
     /// # Errors
-    /// [`Error::PoisonedState`].
+    /// [`Error::PoisonedState`](crate::Error::PoisonedState).
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         saved::to_bytes(self, &saved::Extra::default())
     }
@@ -132,7 +132,7 @@ impl State {
     /// Saves the state to a file, whole or not at all; an existing file is replaced.
     ///
     /// # Errors
-    /// [`Error::Io`] where it cannot be written, [`Error::PoisonedState`].
+    /// [`Error::Io`](crate::Error::Io) where it cannot be written, [`Error::PoisonedState`](crate::Error::PoisonedState).
     #[cfg(feature = "mmap")]
     pub fn save(&self, path: &Path) -> Result<()> {
         write_private(path, &self.to_bytes()?)

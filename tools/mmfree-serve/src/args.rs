@@ -96,7 +96,7 @@ pub struct NetworkArgs {
     #[arg(long, value_name = "NAME")]
     pub allowed_host: Vec<String>,
 
-    /// Origin of web pages that may use the server, as https://example.org, or * for all (repeatable) [default: none]
+    /// Origin of web pages that may use the server, as `https://example.org`, or * for all (repeatable) [default: none]
     #[arg(long, value_name = "ORIGIN")]
     pub cors_origin: Vec<String>,
 }

@@ -1,6 +1,6 @@
 //! Serves a model over HTTP, as OpenAI's clients expect it: `docs/SERVER.md` says what is promised.
 //!
-//! One thread owns the model and runs all sequences together ([`engine`]); everything asynchronous (`http`) talks to it by
+//! One thread owns the model and runs all sequences together (`engine`); everything asynchronous (`http`) talks to it by
 //! channels. The text for a prompt and a seed is that of `mmfree-infer`, whatever runs beside it.
 
 pub mod args;
