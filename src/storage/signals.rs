@@ -246,20 +246,31 @@ pub fn is_ignored(signal: i32) -> bool {
 
 /// Ends the process by the loss of a mapping.
 fn lost(slot: &Slot) -> ! {
+    // Only whoever ends the process takes the message: of two threads, one would have it and the other be the first.
+    ends();
     let message = slot.message.take_raw();
     // SAFETY: null, or a C string that is never freed: nobody else can take it any more.
     let message = (!message.is_null()).then(|| unsafe { std::ffi::CStr::from_ptr(message) });
-    end(message.map_or(&[], |message| message.to_bytes()))
+    end_now(message.map_or(&[], |message| message.to_bytes()))
 }
 
 /// Ends the process with a line and exit code 1, once for all threads. Safe to call in a signal handler, and allocates nothing.
 pub(super) fn end(line: &[u8]) -> ! {
+    ends();
+    end_now(line)
+}
+
+/// Returns to one thread of the process alone: to the first that calls it.
+fn ends() {
     if ENDS.swap(true, Ordering::AcqRel) {
         loop {
             // SAFETY: async-signal-safe; another thread is about to end the process.
             unsafe { libc::pause() };
         }
     }
+}
+
+fn end_now(line: &[u8]) -> ! {
     // SAFETY: a valid range; async-signal-safe.
     unsafe { libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len()) };
     // Last, so that no other thread has the time to miss a file and to say so.
