@@ -76,7 +76,7 @@ pub fn assert_fails(output: &Output, parts: &[&str]) {
     assert!(output.stdout.is_empty());
 }
 
-/// `MMFREE_PYTHON`, or the virtual environment that the README's set-up makes, or the system's.
+/// `MMFREE_PYTHON`, or the virtual environment that `tools/python` makes, or the system's.
 pub fn python() -> String {
     let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/python/bin/python");
     let venv = venv.is_file().then(|| venv.display().to_string());
@@ -85,7 +85,7 @@ pub fn python() -> String {
 
 /// What a test that runs Python says where that fails.
 pub const PYTHON_HINT: &str = "this test needs a Python with numpy, safetensors and transformers \
-     4.42.4: the README makes one in target/python; or name one in MMFREE_PYTHON";
+     4.42.4: tools/test makes one in target/python; or name one in MMFREE_PYTHON";
 
 /// Names in a folder, hidden ones too.
 pub fn names(folder: &Path) -> Vec<String> {
