@@ -12,7 +12,7 @@ compile_error!(
      armv7-unknown-linux-gnueabihf does"
 );
 
-/// Epsilon of the norm in front of every ternary matrix, whatever the model's own `rms_norm_eps`.
+/// Epsilon of the norm before every ternary matrix, whatever the model's own `rms_norm_eps`.
 pub const LINEAR_EPS: f32 = 1e-6;
 
 /// 1.5 * 2^23: adding it rounds to an integer, half to even, which then stands in the low bits.

@@ -417,11 +417,11 @@ impl Drop for Decoder {
     }
 }
 
-/// Bytes of the kernel's `Memory` but for the ring; where weights are `sent` for, floats have a place there too.
+/// Bytes of the kernel's `Memory` but for the ring; where weights are `sent`, floats have a place there too.
 fn shared_without_ring(layout: &Layout, blocks: usize, sent: bool) -> usize {
     let parts = [&layout.ifg, &layout.o_proj, &layout.gate, &layout.down, &layout.head];
     let most = |of: &dyn Fn(&Part) -> usize| parts.iter().map(|part| of(part)).max().unwrap_or(0);
-    // Squares, and but for down_proj's the row behind them.
+    // Squares, and but for down_proj's the row after them.
     let lanes = |part: &Part| 16 * (part.chunks * 16 + 4);
     let with_row = |part: &Part| lanes(part) + part.chunks * 256;
     let squares = lanes(&layout.down).max(with_row(&layout.ifg)).max(with_row(&layout.o_proj));

@@ -1,5 +1,5 @@
-//! Memory of the host that the decode kernel writes to while it is read: logits, whether there are errors, and what is said between
-//! the two of a launch ahead of its token.
+//! Host memory that the decode kernel writes while the host reads it: logits, error flags, and the messages about a launch that
+//! was made before its token was known.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,10 +8,10 @@ use cudarc::driver::PinnedHostSlice;
 use super::Gpu;
 use crate::error::Result;
 
-/// What is in the place of a logit that is not there yet.
+/// Stands for a logit that has not been written yet.
 const EMPTY: u32 = u32::MAX;
 
-/// No token, in an order.
+/// In the order to a launch: no token yet.
 pub(super) const NO_TOKEN: u32 = u32::MAX;
 
 /// Words of 8 bytes before the first half, and there the order, and the number of a launch that has given up, in lines of their own.
@@ -21,7 +21,7 @@ const LINE: usize = 16;
 const ORDER: usize = 0;
 const GONE: usize = 16;
 
-/// The memory. Behind the header twice, in turn: for each row whether there is an error, then for each the logits.
+/// The memory. After the header come two halves, used in turn: an error flag for each row, then the logits of each.
 pub(super) struct HostRows {
     memory: PinnedHostSlice<u64>,
     /// Its first word: asking for it is a call of the driver's.
@@ -107,7 +107,7 @@ impl HostRows {
         self.word(ORDER).store(u64::from(number) << 32 | u64::from(token), Ordering::Release);
     }
 
-    /// Takes back that any row of either half has an error.
+    /// Clears the error flags of both halves.
     pub fn clear_flags(&self) {
         for flag in self.flags(0).iter().chain(self.flags(1)) {
             flag.store(0, Ordering::Relaxed);
@@ -119,7 +119,7 @@ impl HostRows {
         self.flags(self.half)[..rows].iter().any(|flag| flag.load(Ordering::Relaxed) != 0)
     }
 
-    /// Puts the other half to use, for so many rows; gives which that is.
+    /// Switches to the other half, for so many rows; gives its number.
     pub fn turn(&mut self, rows: usize) -> usize {
         self.half = 1 - self.half;
         self.used[self.half] = rows;
@@ -145,8 +145,8 @@ impl HostRows {
         }
     }
 
-    /// Reads a row's logits as they come, of the launch of that `number` if it was ahead of its token. Gives whether they are there:
-    /// if not, the launch has given up.
+    /// Reads a row's logits as they are written; of the launch of that `number`, if it was made before its token. False where the
+    /// launch has given up.
     pub fn read(
         &self,
         gpu: &Gpu,
@@ -156,7 +156,7 @@ impl HostRows {
     ) -> Result<bool> {
         /// Words at a time.
         const CHUNK: usize = 512;
-        /// Looks between questions whether the GPU still works on it.
+        /// Polls between two checks that the GPU still runs.
         const LOOKS: usize = 1 << 10;
         let logits = self.logits(self.half, row);
         for (words, out) in logits.chunks(CHUNK).zip(out.chunks_mut(2 * CHUNK)) {

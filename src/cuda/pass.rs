@@ -278,7 +278,7 @@ impl Pass<'_> {
         self.apply(layer, &layout.o_proj, self.rows, [gpu.address(&ws.y); 3], hidden)
     }
 
-    /// A short convolution of the rows `x` to `out`, `[R, width]`, and the windows behind it.
+    /// A short convolution of the rows `x` to `out`, `[R, width]`, and the windows after it.
     #[expect(clippy::too_many_arguments, reason = "two call sites")]
     fn convolve(
         &self,
@@ -316,7 +316,7 @@ impl Pass<'_> {
         self.on_columns(&k.slide, width, self.segments.len(), 1, &args)
     }
 
-    /// The windows behind every token, for the steps that want states. Before they slide.
+    /// The windows after every token, for the steps that want states. Before they slide.
     fn keep_windows(
         &self,
         n: usize,
@@ -331,7 +331,7 @@ impl Pass<'_> {
             let step = &mut steps[s.step];
             let Some(states) = &mut step.states else { continue };
             let start = which * size * width;
-            // The window in front: behind the token before, or that of the state as it came in.
+            // The window: that after the previous token, or that of the state as it came in.
             let mut history = match s.token.checked_sub(1) {
                 Some(before) => states[before].windows(n)[start..start + size * width].to_vec(),
                 None => step.state.windows(n)[start..start + size * width].to_vec(),
@@ -345,7 +345,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Hands rows to the states behind their tokens, for the steps that want them.
+    /// Hands rows to the states after their tokens, for the steps that want them.
     fn keep_states(
         &self,
         rows: &CudaSlice<f32>,

@@ -42,7 +42,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Lays a part out at `at`, which moves behind it.
+    /// Lays a part out at `at`, which moves after it.
     fn place(at: &mut usize, matrices: usize, outputs: usize, inputs: usize, norms: usize) -> Part {
         let (tiles, chunks) = (outputs.div_ceil(TILE_ROWS), inputs.div_ceil(TILE_COLS));
         let float_count = norms * padded(inputs) + 4;
@@ -357,7 +357,7 @@ mod tests {
 
     use super::*;
 
-    /// Prints the codes of a packed matrix, row after row. What CUDA has and C does not stands in front.
+    /// Prints the codes of a packed matrix, row after row. What CUDA has and C does not is defined first.
     const PROGRAM: &str = concat!(
         "#include <stdio.h>\n#include <stdlib.h>\n",
         "#define __device__ static\n#define __forceinline__ inline\n",

@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::packing::{MAX_COLS, MAX_ROWS};
 
-/// A short causal convolution in front of the gates.
+/// A short causal convolution before the gates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShortConv {
     /// Taps.
     pub size: usize,
-    /// One kernel on the layer's input for all projections, or separate ones behind the input and the forget
+    /// One kernel on the layer's input for all projections, or separate ones after the input and the forget
     /// projection.
     pub shared: bool,
 }

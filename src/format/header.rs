@@ -15,7 +15,7 @@ const MAX_ITEMS: usize = 1 << 19;
 /// outside of strings.
 ///
 /// # Errors
-/// What there is too much of, to be put behind what it is that is read.
+/// What there is too much of, to be put after what it is that is read.
 pub(super) fn check_items(json: &str) -> Result<(), String> {
     if json.len() <= MAX_ITEMS {
         return Ok(());
@@ -55,7 +55,7 @@ impl fmt::Display for HeaderError {
 }
 
 /// Reads the header of a safetensors file; gives the offset at which its data begin, and the
-/// header. Every tensor of it lies in the file, one behind the other without holes, to the last byte.
+/// header. Every tensor of it lies in the file, one after the other without holes, to the last byte.
 ///
 /// # Errors
 /// [`HeaderError`].

@@ -58,12 +58,12 @@ fn is_foreign(word: &str) -> bool {
     NAMES.contains(&word) || word.parse::<f64>().is_ok_and(f64::is_infinite) && is_number()
 }
 
-/// Whether what is behind a word makes a key of it, as no number can be one.
+/// Whether what is after a word makes a key of it, as no number can be one.
 fn is_key(behind: &[u8]) -> bool {
     behind.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':')
 }
 
-/// Where the string that begins at `start` ends: behind its quote, or at the end of the text.
+/// Where the string that begins at `start` ends: after its quote, or at the end of the text.
 fn string_end(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(&byte) = bytes.get(at) {

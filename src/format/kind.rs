@@ -38,7 +38,7 @@ pub enum FileKind {
     Gguf,
     /// Weights as torch writes them since 1.6: a zip archive of a pickle and bytes.
     Torch,
-    /// The same before: pickles one behind the other.
+    /// The same before: pickles one after the other.
     LegacyTorch,
     /// Something of Python's pickle, without torch's frame.
     Pickle,

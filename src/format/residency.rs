@@ -1,4 +1,4 @@
-//! Which pages of a model file are in memory: hints to the kernel, reading ahead, locking.
+//! Which pages of a model file are in memory: hints to Linux, reading ahead, locking.
 //!
 //! The pages of a mapped file are clean: the system takes them away where memory is short and reads them again
 //! where they are needed, so nothing here decides whether a model runs, only how fast.
@@ -15,7 +15,7 @@ use crate::storage::{self, Advice};
 /// Which packed matrices are not kept in memory.
 #[derive(Default)]
 pub(super) struct Streaming {
-    /// Matrices that end behind this offset are given back; 0 where none is.
+    /// Matrices that end after this offset are given back; 0 where none is.
     from: AtomicUsize,
     /// The bytes that were used last, if they are to be given back.
     last: Mutex<Range<usize>>,
@@ -27,7 +27,7 @@ impl ModelFile {
         matches!(self.bytes, Bytes::Mapped(_))
     }
 
-    /// Tells the kernel how the packed matrices will be read: without it [in large pages](Advice::HugePages), as the
+    /// Tells Linux how the packed matrices will be read: without it [in large pages](Advice::HugePages), as the
     /// rest of the file. Nothing but speed depends on it. A file in memory has no use for it.
     pub fn advise(&self, advice: Advice) {
         if let Bytes::Mapped(map) = &self.bytes {
@@ -35,7 +35,7 @@ impl ModelFile {
         }
     }
 
-    /// Tells the kernel that of the embedding only single rows are read from here on.
+    /// Tells Linux that of the embedding only single rows are read from here on.
     ///
     /// A kernel that reads ahead has one memory for the whole file of how large the pages are in which it does. With small
     /// ones read around a row it would begin anew with the matrices, and read some 40 MB of them in small pages too.
@@ -62,7 +62,7 @@ impl ModelFile {
     }
 
     /// From now on a model that runs this file keeps no more than the first `len` bytes of [`packed_span`](Self::packed_span)
-    /// in memory, and gives a matrix behind them back as soon as the next is used.
+    /// in memory, and gives a matrix after them back as soon as the next is used.
     ///
     /// For a file larger than memory. Each token reads all weights in the same order, and a system that takes away
     /// the pages used longest ago then takes each just before it is needed again: all of them are read from the disk

@@ -13,7 +13,7 @@ pub struct Entry {
     pub dtype: &'static str,
     /// The shape.
     pub shape: Vec<usize>,
-    /// First byte and byte behind the last, counted from the end of the header.
+    /// First byte and byte after the last, counted from the end of the header.
     pub data_offsets: (u64, u64),
 }
 
@@ -51,7 +51,7 @@ impl Header {
         &self.entries
     }
 
-    /// The header as bytes, its length in front, padded with spaces to a multiple of 64: where the data begin.
+    /// The header as bytes, its length first, padded with spaces to a multiple of 64: where the data begin.
     pub fn to_bytes(&self) -> Vec<u8> {
         // Put together by hand: in the order of the data, whatever order a JSON library's maps have.
         let json = |value: serde_json::Result<String>| value.unwrap_or_default();

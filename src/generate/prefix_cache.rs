@@ -342,7 +342,7 @@ impl PrefixCache {
         at
     }
 
-    /// Cuts the edge of a node behind its first `len` tokens: the new node in between.
+    /// Cuts the edge of a node after its first `len` tokens: the new node in between.
     fn split(&mut self, node: usize, len: usize) -> usize {
         self.used -= self.node(node).bytes();
         let lower = self.node_mut(node);

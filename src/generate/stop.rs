@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 
-/// Watches a stream of text for stop strings. Gives out what certainly is in front of the first
+/// Watches a stream of text for stop strings. Gives out what certainly is before the first
 /// one, and holds back what may be its beginning; a stop string itself is never given out.
 ///
 /// The first stop string is the one that is complete first, and of those the longest: how the text

@@ -42,7 +42,7 @@ pub(crate) fn t5_strip_to_i2(matrix: &PackedMatrix<'_>, strip: usize, out: &mut 
     assert_eq!(out.len(), i2_strip_bytes(matrix.cols));
     let layout = t5::Layout::new(matrix.rows, matrix.cols);
     let mut negative = [0u32; STRIP];
-    // Groups of all zeros stand behind the last one.
+    // Groups of all zeros stand after the last one.
     let zeros = [0; STRIP];
     for (i, out) in out.chunks_mut(WORDS * i2::GROUP_BYTES).enumerate() {
         let groups: [&[u8; STRIP]; GROUPS] = std::array::from_fn(|g| {

@@ -49,8 +49,8 @@ impl Mapping {
         Ok(Mapping { map, file, slot })
     }
 
-    /// Tells the kernel how the bytes of `range` will be read, whole pages of whatever size around them. A kernel that
-    /// does not know the advice does without: nothing but speed depends on it.
+    /// Tells Linux how the bytes of `range` will be read, whole pages of whatever size around them. A version that
+    /// does not know the advice ignores it: nothing but speed depends on it.
     ///
     /// # Panics
     /// If `range` is not inside the file.
@@ -136,7 +136,7 @@ pub(crate) fn lock(bytes: &[u8]) -> std::io::Result<()> {
     }
 }
 
-/// How a model file will be read, as the kernel is told.
+/// How a model file will be read, as Linux is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
     /// Nothing is known: some pages are read ahead.
@@ -172,7 +172,7 @@ impl Advice {
     }
 }
 
-/// The large pages that are asked for: 2 MB, those of x86-64 and of aarch64 with small pages of 4 KB.
+/// The large pages that are requested: 2 MB, those of x86-64 and of aarch64 with small pages of 4 KB.
 pub(crate) const LARGE_PAGE: usize = 2 << 20;
 
 /// Bytes of this system's large pages; 0 where it has none.
@@ -185,7 +185,7 @@ fn large_page() -> usize {
 /// Whether a file of `len` bytes can be mapped in this process: one of 32 bits has 2 GiB less one byte for it at most.
 ///
 /// # Errors
-/// The reason, to be put behind a file's name.
+/// The reason, to be put after a file's name.
 pub fn mappable(len: u64) -> Result<(), String> {
     mappable_within(len, isize::MAX as u64)
 }

@@ -107,7 +107,7 @@ static MAPPINGS: List<Slot> = List::new();
 pub(super) struct Slot {
     /// First address, 0 while the slot is free.
     start: AtomicUsize,
-    /// Address behind the last.
+    /// Address after the last.
     end: AtomicUsize,
     message: Text,
 }

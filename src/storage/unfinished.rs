@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
 
-/// Between this and [`SUFFIX`] stands the name of the output, and random letters behind it.
+/// Between this and [`SUFFIX`] stands the name of the output, and random letters after it.
 const PREFIX: &str = ".";
 const SUFFIX: &str = ".tmp";
 

@@ -41,7 +41,7 @@ pub fn run(args: &LogitsArgs) -> Result<(), Failure> {
     header.set("format", output::LOGITS);
     header.set("mmfree.hash", model.file().hash());
     let bytes = |count: usize, size: usize| count as u64 * size as u64;
-    // Signed 64 bits, as PyTorch has its ids; in front, where it is aligned.
+    // Signed 64 bits, as PyTorch has its ids; first, where it is aligned.
     header.push("ids", "I64", &[ids.len()], bytes(ids.len(), 8));
     let shape = [ids.len(), config.vocab_size];
     header.push("logits", "F32", &shape, bytes(shape[0], 4) * config.vocab_size as u64);

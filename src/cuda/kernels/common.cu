@@ -6,7 +6,7 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
-// Epsilon of the norm in front of every ternary matrix.
+// Epsilon of the norm before every ternary matrix.
 #define LINEAR_EPS 1e-6f
 // Rows that the CPU takes through the layers together: what a first error is found among.
 #define ERROR_ROWS 256

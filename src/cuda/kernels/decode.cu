@@ -1,11 +1,11 @@
-// A phase, and the kernel: see shape.cu.
+// A phase of a layer, and the decode kernel: see shape.cu.
 
-// Whether the norm of a layer is applied after all have met to multiply: only their outputs need it. Where a thread has few words it
-// costs more than it gains.
+// Whether the norm of a layer is applied after the barrier before the products: only their outputs need it. Where a thread has few
+// words it costs more than it gains.
 #define AFTER_READY (HIDDEN > 1024)
 
-// What is out of the ordinary in a phase: fixes are added to its sums, or these are made again, and errors are told. Begins when all is
-// settled, ends with all threads together. Out of the way of all else: code that is jumped over is waited for, if not run.
+// The slow path of a phase: corrections are added to its sums, or these are computed again, and errors are reported. Begins when all
+// is resolved, ends with a barrier of all threads. A function of its own, since code that is jumped over takes time to fetch too.
 template <int P>
 __device__ __noinline__ void put_right(const Decode& p, const u8* base, int layer, Memory* memory, int* acc, bool bad_row) {
     using S = Shape<P>;
@@ -44,8 +44,8 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
                         : P == GATE ? exchange + O_AT
                         : P == DOWN ? exchange + U_AT
                                     : set_of(p, layer - 1) + DOWN_AT;
-    // The norms are on the way since the phase before. Into registers before the row comes: then nothing waits for them, and others
-    // take their place.
+    // The norms were prefetched in the phase before. They go into registers before the row comes: then nothing waits for them,
+    // and others take their place.
     float4 norms[S::norms][S::each];
     float size[S::inputs];
     {
@@ -64,7 +64,7 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
         meet<ALONE>();
     }
 
-    // Weights are sent for when nobody waits for a row, and floats.
+    // Copies of weights and floats are started while nobody waits for a row.
 #if __CUDA_ARCH__ >= 900
     tell(a, memory);
 #else
@@ -145,7 +145,7 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
         }
         note<P>(flags, v, norms + own, memory);
     });
-    // The matrices' outputs, but for what is not settled yet.
+    // The matrices' outputs, but for what is not resolved yet.
     const int* total = acc + S::sums;
     int sum[S::matrices];
     auto add_up = [&](int j) {
@@ -165,7 +165,7 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
     size[0] = step.x * size[0];
     if constexpr (S::inputs > 1) size[1] = step.y * size[1], size[2] = step.z * size[2];
 
-    // The matrices' outputs, and what is made of them at once.
+    // The matrices' outputs, and the element-wise operations on them.
     if constexpr (P == HEAD) {
         for (int j = 4 * thread; j < units * 8; j += 4 * THREADS) {
             const int c = first * 8 + j, count = min(S::rows - c, 4);
@@ -210,7 +210,7 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
 
 extern "C" __global__ void __launch_bounds__(ALL_THREADS, 1) decode(const __grid_constant__ Decode p) {
     extern __shared__ uint4 shared[];
-    // The address in a register: else it is worked out anew in many places, each time from a special register.
+    // The address in a register: else the compiler computes it in many places, each time from a special register.
     u32 shared_at;
     asm volatile("mov.u32 %0, %1;" : "=r"(shared_at) : "r"(shared_address(shared)));
     Memory* memory = (Memory*)__cvta_shared_to_generic(shared_at);

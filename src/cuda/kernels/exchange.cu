@@ -65,7 +65,7 @@ __device__ __noinline__ void fail(const Decode& p, int op) {
     __threadfence_system();
 }
 
-// Waits for most of 32 outputs from all over a row: when they are there, the rest will be by the time that the row is asked for.
+// Waits for most of 32 outputs from all over a row: when they are there, the rest will be by the time that the row is loaded.
 #define MOST_ARE_THERE 24
 
 // Waits for outputs from all over a row, one warp for all: were all threads to ask for the whole row again and again, they would
@@ -106,7 +106,7 @@ __device__ __forceinline__ u32 ask_for_row(const float* from, float4* v) {
     return most;
 }
 
-// Waits for a row, or for two: asks for all words of this thread until none is EMPTY.
+// Waits for a row, or for two: loads all words of this thread until none is EMPTY.
 template <int P, int ROWS>
 __device__ __forceinline__ void await_rows(const float* from, float4* v, const float* other_from, float4* other) {
     u32 most;

@@ -175,7 +175,7 @@ __device__ __forceinline__ u32 code_at(const u32* tiles, int row, int column) {
 // both are the same quotient within 18 * 2^-24, and, being at most 127 and a bit, less than 1.4e-4 apart. (Where something is
 // subnormal on the way the error is below 2^-70: weights of norms are at most 2^20, see decode.rs, and the largest |z| is far from the ends
 // of the exponents.) An integer whose z is further than that from a half is the right one.
-// The others are noted, and settled when the factors are there, as is the largest |y|, of those whose |z| is near the largest. Where
+// The others are noted, and resolved when the factors are there, as is the largest |y|, of those whose |z| is near the largest. Where
 // all this does not hold (a largest |y| below 1e-5, or too much to note), `redo` makes the phase's products again, slowly.
 #ifndef NEAR
 #define NEAR 1.5e-4f
@@ -331,7 +331,7 @@ __device__ __noinline__ int fix(const Memory* memory, const u32* tiles, int row,
 }
 
 // Quantises the row again with the norm's factor, and makes the products of `count` rows of matrices, whose tiles begin with `tiles`,
-// again. `norms` are the inputs'. Begins when all is settled, ends with all threads together.
+// again. `norms` are the inputs'. Begins when all is resolved, ends with all threads together.
 __device__ __noinline__ void redo(Memory* memory, int phase, const volatile float* row, const float* norms, const u32* tiles, int count, int* acc, int* total) {
     const int columns = OF_PHASE(phase, columns), tile_row = OF_PHASE(phase, chunks) * 64;
     const int inputs = phase == MIX ? 3 : 1;

@@ -79,7 +79,7 @@ __device__ __forceinline__ void add_sums(int* sum, int* acc) {
 }
 
 // The products of the next `count` tiles of the ring's lane with the quantised rows, from place `from` on. The first is tile
-// `chunk` of `chunks` of a row of them, whose sums `acc` takes, 8, and behind them those of the next rows. `apart` is what the
+// `chunk` of `chunks` of a row of them, whose sums `acc` takes, 8, and after them those of the next rows. `apart` is what the
 // rows' inputs are apart, three of them in turn of which the first row has number `row`, or 0.
 __device__ __forceinline__ void add_tiles(const uint2* ring, int from, int count, const uint4* q, int row, int chunk, int chunks,
                                           int apart, int* acc) {

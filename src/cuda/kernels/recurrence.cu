@@ -49,7 +49,7 @@ extern "C" __global__ void scan(const float* i, const float* f, float* h, int wi
     *state = last;
 }
 
-// out[t] = swish(Σ_k weight[k] x[t - size + 1 + k]), the window in front of the rows. A thread for each row and channel.
+// out[t] = swish(Σ_k weight[k] x[t - size + 1 + k]), the window before the rows. A thread for each row and channel.
 extern "C" __global__ void convolve(const float* x, float* out, int width, const float* weight,
                                     int size, const Segment* segments, u64 window_offset) {
     int c = blockIdx.x * blockDim.x + threadIdx.x;
@@ -58,7 +58,7 @@ extern "C" __global__ void convolve(const float* x, float* out, int width, const
     for (u32 t = blockIdx.y; t < segment.len; t += gridDim.y) {
         float sum = 0.0f;
         for (int k = 0; k < size; k++) {
-            // Counted from the window's start, whose last row stands right in front of the first input.
+            // Counted from the window's start, whose last row stands right before the first input.
             u32 from = t + 1 + k;
             float value = from < (u32)size
                               ? segment.state[window_offset + (u64)from * width + c]
@@ -70,7 +70,7 @@ extern "C" __global__ void convolve(const float* x, float* out, int width, const
     }
 }
 
-// The windows behind the rows: the last `size` inputs. In place: what is read stands behind what is written.
+// The windows after the rows: the last `size` inputs. In place: what is read stands after what is written.
 extern "C" __global__ void slide(const float* x, int width, int size, const Segment* segments,
                                  u64 window_offset) {
     int c = blockIdx.x * blockDim.x + threadIdx.x;

@@ -1,4 +1,4 @@
-// Packed matrices re-laid for the GPU, once, behind their upload. Either packing becomes the same layout: tiles of 8 rows x
+// Packed matrices re-laid for the GPU, once, after their upload. Either packing becomes the same layout: tiles of 8 rows x
 // 256 columns, 512 bytes, the first 128 columns first. In a half, lane l = 4 g + t of a warp owns 8 bytes, one word for each k in
 // 0..2; bits 8 b + 2 s of the word hold the code (trit plus one) of row g and column 64 k + 16 s + 4 t + b. That is the order of
 // the operands of mma.m16n8k32, and of dp4a. Rows and columns past the matrix are zero trits.

@@ -1,4 +1,4 @@
-// The warp that sends for weights, from compute capability 9.0, where whole pieces are copied by one instruction.
+// The warp that starts the copies of weights, from compute capability 9.0, where whole pieces are copied by one instruction.
 
 #if __CUDA_ARCH__ >= 900
 __device__ __forceinline__ void hear(Tiles& a, const Memory* memory) {

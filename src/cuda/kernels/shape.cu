@@ -157,12 +157,12 @@ struct Shape {
 // For each of 16 lanes its terms, eight a chunk, and 4 more against bank conflicts.
 #define SQUARES(chunks) ((chunks) * 8 + 4)
 
-// Where a row lies behind its squares.
+// Where a row lies after its squares.
 #define ROW_AT(chunks) (16 * SQUARES(chunks))
 
 #define ROWS_WORDS (MAX3(3 * Shape<MIX>::chunks, Shape<OUT>::chunks, Shape<DOWN>::chunks) * 32)
 
-// Four values of a row whose quantisation is yet to be settled: see norm.cu. How many there can be, and how many that turn out to be
+// Four values of a row whose quantisation is yet to be resolved: see norm.cu. How many there can be, and how many that turn out to be
 // others than was thought.
 struct Note {
     float4 v, norm;

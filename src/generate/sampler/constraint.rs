@@ -16,7 +16,7 @@ pub trait Constraint: Send {
     /// Where the set cannot be made; no token is chosen then.
     fn allowed(&mut self, mask: &mut TokenMask) -> Result<()>;
 
-    /// Goes on behind `id`, which was one of those allowed.
+    /// Goes on after `id`, which was one of those allowed.
     ///
     /// # Errors
     /// Where it cannot go on.

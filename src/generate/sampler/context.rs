@@ -75,7 +75,7 @@ impl Occurrences {
         &self.generated
     }
 
-    /// The context in which the token behind `ids`, which must be those that were counted, is chosen.
+    /// The context in which the token after `ids`, which must be those that were counted, is chosen.
     pub fn context<'a>(&'a self, ids: &'a [u32], allowed: Option<&'a TokenMask>) -> Context<'a> {
         let Occurrences { distinct, generated, .. } = self;
         Context { position: ids.len() as u64, ids, distinct, generated, allowed }

@@ -209,7 +209,7 @@ pub struct Weights {
     pub buckets: Vec<u64>,
 }
 
-/// Positive floats of about the same size: by their exponent and five bits behind the point.
+/// Positive floats of about the same size: by their exponent and five bits after the point.
 pub fn bucket(x: f32) -> usize {
     (x.to_bits() >> 18) as usize
 }

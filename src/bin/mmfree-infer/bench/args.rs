@@ -1,4 +1,4 @@
-//! What can be typed behind `bench`.
+//! What can be typed after `bench`.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -51,7 +51,7 @@ fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// The rate of the machine in each repetition, from those of every read loop before and behind it: the mean of both, of the
+/// The rate of the machine in each repetition, from those of every read loop before and after it: the mean of both, of the
 /// loop which over all repetitions is the best. Its middle stands beside the middle of what is measured; the largest of
 /// many rates that jump about would be one that nothing reaches twice. A rate of 0 is one that could not be measured.
 fn best_loop(looks: &[[Vec<f64>; 2]]) -> Vec<f64> {

@@ -9,7 +9,7 @@ use crate::report;
 pub enum Cell {
     Text(String),
     Whole(u64),
-    /// A number, shown with so many digits behind the point.
+    /// A number, shown with so many digits after the point.
     Number(f64, usize),
     /// Not measured, or not to be had here.
     None,
@@ -68,7 +68,7 @@ impl Format {
 /// Prints rows as they come; JSON goes out at the end.
 pub struct Printer<R> {
     format: Format,
-    /// What stands in front of a table.
+    /// What is printed before a table.
     title: String,
     rows: Vec<R>,
 }

@@ -90,7 +90,7 @@ fn a_run_of_tokens_comes_once() {
     // The last token is no pair by itself, unless it came twice.
     assert_eq!(after(2, &[0]), 0);
     assert_eq!(after(2, &[0, 0]), 1);
-    // Triples: only behind the same two.
+    // Triples: only after the same two.
     assert_eq!(after(3, &[1, 2, 0, 1, 2]), 1);
     assert_eq!(after(3, &[1, 2, 0, 4, 2]), 0);
     assert_eq!(after(6, &[0, 0, 0, 0, 0]), 0);
@@ -285,7 +285,7 @@ fn options_as_json_have_all_fields() {
     }
 }
 
-/// Allows one token after the other of a list, and nothing behind it.
+/// Allows one token after the other of a list, and nothing after it.
 #[derive(Clone)]
 struct Script(Vec<u32>);
 

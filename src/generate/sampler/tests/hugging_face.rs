@@ -18,7 +18,7 @@ fn left(options: &SamplerOptions, context: &Context<'_>, logits: &[f32]) -> Vec<
 type Case = (f32, usize, f32, f32, f32, f32, usize, &'static [(u32, f32)], &'static [u32], u64);
 
 /// Temperature, top-k, top-p, min-p, typical-p, repetition penalty, no-repeat n-gram, bias, suppressed tokens; then a bit for
-/// each token whose score is above minus infinity behind `SequenceBiasLogitsProcessor`, `RepetitionPenaltyLogitsProcessor`,
+/// each token whose score is above minus infinity after `SequenceBiasLogitsProcessor`, `RepetitionPenaltyLogitsProcessor`,
 /// `NoRepeatNGramLogitsProcessor`, `SuppressTokensLogitsProcessor` or `NoBadWordsLogitsProcessor`, and the warpers, in that
 /// order, of transformers 4.42.4 with torch 1.13.
 #[rustfmt::skip]

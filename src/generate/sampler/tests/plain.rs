@@ -66,7 +66,7 @@ fn plainly(options: &SamplerOptions, logits: &[f32], context: &Context<'_>) -> O
     Some(chosen.unwrap() as u32)
 }
 
-/// The logits behind penalties and bans.
+/// The logits after penalties and bans.
 fn filtered(options: &SamplerOptions, logits: &[f32], context: &Context<'_>) -> Vec<f32> {
     let ids = context.ids;
     let window = if options.repeat_last_n == 0 { ids.len() } else { options.repeat_last_n };
