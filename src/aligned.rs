@@ -43,7 +43,8 @@ impl AlignedBytes {
         AlignedBytes { lines: bytemuck::zeroed_vec(len.div_ceil(ALIGNMENT)), len }
     }
 
-    /// Makes it `len` bytes, of whatever was there before. Its memory never shrinks: growing again would mean clearing again.
+    /// Makes it `len` bytes, of whatever was there before. Its memory never shrinks: growing again
+    /// would mean clearing again.
     pub(crate) fn resize(&mut self, len: usize) -> &mut [u8] {
         let lines = len.div_ceil(ALIGNMENT).max(self.lines.len());
         self.lines.resize(lines, Line([0; ALIGNMENT]));

@@ -15,7 +15,8 @@ pub enum Device {
 }
 
 impl Device {
-    /// The device of that name: `cpu`, `cuda` (the first GPU), `cuda:N`. Whether it is there shows when a model is made for it.
+    /// The device of that name: `cpu`, `cuda` (the first GPU), `cuda:N`. Whether it is there shows
+    /// when a model is made for it.
     ///
     /// # Errors
     /// [`Error::Option`] for any other name.

@@ -172,8 +172,9 @@ impl std::error::Error for Error {
 /// The most characters of a message.
 const LINE: usize = 600;
 
-/// A text as one line for a terminal: control characters and those that change the direction of writing are escaped, and a
-/// very long text loses its middle. File names and what stands in files may hold anything.
+/// A text as one line for a terminal: control characters and those that change the direction of
+/// writing are escaped, and a very long text loses its middle. File names and what stands in files
+/// may hold anything.
 pub struct Line<'a>(pub &'a str);
 
 impl fmt::Display for Line<'_> {

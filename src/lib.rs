@@ -1,9 +1,9 @@
 //! Run ternary, MatMul-free language models on small machines.
 //!
 //! A [`ModelFile`] is one file, made by `mmfree-convert`: opening maps it and checks its header. A
-//! [`Model`] runs it, on all threads of its pool. A [`State`] is all the memory of one sequence: small,
-//! of fixed size, cheap to clone. A [`Session`] puts a state, the ids so far and a [`Sampler`]
-//! together and gives token after token; a [`Tokenizer`] turns text into ids and back.
+//! [`Model`] runs it, on all threads of its pool. A [`State`] is all the memory of one sequence:
+//! small, of fixed size, cheap to clone. A [`Session`] puts a state, the ids so far and a
+//! [`Sampler`] together and gives token after token; a [`Tokenizer`] turns text into ids and back.
 //!
 //! ```
 //! # #[cfg(feature = "demo")] {
@@ -26,9 +26,10 @@
 //! Logits, and the state, of every position of many sequences at once come from [`Model::forward`].
 //! All results are the same bits on every machine; `docs/NUMERICS.md` defines them.
 //!
-//! The layers, each of which uses only those before it: [`packing`] (trits in bytes), [`storage`] (files, as the operating
-//! system has them), [`format`](mod@format) (the model file), [`kernels`] (sums of activations by trits), [`threads`] (the
-//! pool), [`ops`] (the float operations), the model, and on top of it tokenizer, sampler and session.
+//! The layers, each of which uses only those before it: [`packing`] (trits in bytes), [`storage`]
+//! (files, as the operating system has them), [`format`](mod@format) (the model file), [`kernels`]
+//! (sums of activations by trits), [`threads`] (the pool), [`ops`] (the float operations), the
+//! model, and on top of it tokenizer, sampler and session.
 
 #![deny(unsafe_code, missing_docs)]
 

@@ -1,9 +1,11 @@
-//! The float parts of the model, each with one canonical definition: the same bits on every machine.
+//! The float parts of the model, each with one canonical definition: the same bits on every
+//! machine.
 //!
-//! `docs/NUMERICS.md` states the rules. In short: float32; one IEEE operation at a time, never fused; sums over a
-//! row in 16 striped lanes and a fixed tree; division and square root as IEEE has them; `exp` and `ln` our own. The loops are
-//! plain Rust over independent elements, so that the compiler may vectorise them at any width: Rust neither
-//! reorders nor fuses float operations, and so every width gives the same bits.
+//! `docs/NUMERICS.md` states the rules. In short: float32; one IEEE operation at a time, never
+//! fused; sums over a row in 16 striped lanes and a fixed tree; division and square root as IEEE
+//! has them; `exp` and `ln` our own. The loops are plain Rust over independent elements, so that
+//! the compiler may vectorise them at any width: Rust neither reorders nor fuses float operations,
+//! and so every width gives the same bits.
 
 // VFP keeps subnormals, and a compiler allowed to use NEON may put a float operation there.
 #[cfg(all(target_arch = "arm", target_feature = "neon"))]
@@ -25,11 +27,12 @@ const LANES: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NonFinite;
 
-/// e^x. At most 1.5 ulp from the exact value; 0 below -103.97 and infinite above 88.72, subnormal results in between
-/// rounded once. Not a number for not a number.
+/// e^x. At most 1.5 ulp from the exact value; 0 below -103.97 and infinite above 88.72, subnormal
+/// results in between rounded once. Not a number for not a number.
 ///
-/// x = n ln 2 + r with |r| <= ln 2 / 2, e^r by the degree 6 polynomial of Cephes' `expf` (S. L. Moshier), scaled by
-/// 2^n in two steps, so that the result rounds, overflows and underflows as a product does.
+/// x = n ln 2 + r with |r| <= ln 2 / 2, e^r by the degree 6 polynomial of Cephes' `expf` (S. L.
+/// Moshier), scaled by 2^n in two steps, so that the result rounds, overflows and underflows as a
+/// product does.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
@@ -54,11 +57,12 @@ pub fn exp(x: f32) -> f32 {
     p * power(half) * power(n.wrapping_sub(half))
 }
 
-/// ln x. At most 0.83 ulp from the exact value, which was measured for every positive float, and never falling where
-/// x rises. Minus infinity for either zero, infinite for infinity, subnormal numbers as exact as others; not a number
-/// for negative numbers and for not a number.
+/// ln x. At most 0.83 ulp from the exact value, which was measured for every positive float, and
+/// never falling where x rises. Minus infinity for either zero, infinite for infinity, subnormal
+/// numbers as exact as others; not a number for negative numbers and for not a number.
 ///
-/// x = 2^n m with sqrt(1/2) <= m < sqrt(2), ln m by the degree 8 polynomial of Cephes' `logf` (S. L. Moshier) in m - 1.
+/// x = 2^n m with sqrt(1/2) <= m < sqrt(2), ln m by the degree 8 polynomial of Cephes' `logf` (S.
+/// L. Moshier) in m - 1.
 #[inline(always)]
 pub fn ln(x: f32) -> f32 {
     /// ln 2 in two parts, as in [`exp`].
@@ -153,8 +157,8 @@ pub struct RowScale {
     pub step: f32,
 }
 
-/// Quantises `y = (x * factor) * weight` to int8: `q = round(y * s)` with `s = 127 / max(max|y|, 1e-5)`, half away from
-/// zero. `q` may be longer than `x`; the rest becomes zero.
+/// Quantises `y = (x * factor) * weight` to int8: `q = round(y * s)` with `s = 127 / max(max|y|,
+/// 1e-5)`, half away from zero. `q` may be longer than `x`; the rest becomes zero.
 ///
 /// # Errors
 /// [`NonFinite`] where a `y` is.
@@ -165,8 +169,8 @@ pub fn quantise(
     weight: &[f32],
     q: &mut [i8],
 ) -> Result<RowScale, NonFinite> {
-    // On the bits, where the largest magnitude is the largest integer: exact in any order, and infinity
-    // and NaN are the largest of all.
+    // On the bits, where the largest magnitude is the largest integer: exact in any order, and
+    // infinity and NaN are the largest of all.
     let mut largest = 0u32;
     for (&x, &w) in x.iter().zip(weight) {
         largest = largest.max(((x * factor) * w).to_bits() & 0x7FFF_FFFF);
@@ -187,15 +191,16 @@ pub fn quantise(
     Ok(RowScale { sum, step: 1.0 / s })
 }
 
-/// The nearest integer, halves away from zero, of a value within the quantiser's range: that is 127 at most, and two
-/// roundings, so never as much as 127.5.
+/// The nearest integer, halves away from zero, of a value within the quantiser's range: that is 127
+/// at most, and two roundings, so never as much as 127.5.
 #[inline(always)]
 fn round_half_away(v: f32) -> i32 {
-    // The largest float below one half: with one half itself, the float below 0.5 would round up to 1.
+    // The largest float below one half: with one half itself, the float below 0.5 would round up to
+    // 1.
     const ALMOST_HALF: f32 = 0.499_999_97;
     let whole = (v + ALMOST_HALF.copysign(v)).trunc();
-    // Whole already, so that the sum is exact and its low bits are the integer: unlike a cast, which
-    // saturates, this takes two instructions at any width.
+    // Whole already, so that the sum is exact and its low bits are the integer: unlike a cast,
+    // which saturates, this takes two instructions at any width.
     (whole + ROUND).to_bits().wrapping_sub(ROUND.to_bits()) as i32
 }
 
@@ -253,7 +258,8 @@ fn recur(input: f32, f: f32, before: f32) -> f32 {
     f * before + (input * (1.0 - f)) / (1.0 + exp(-input))
 }
 
-/// The recurrence's output gate: `out = ((g * factor) * weight) * swish(h)`, an RMS norm of `g` times swish of `h`.
+/// The recurrence's output gate: `out = ((g * factor) * weight) * swish(h)`, an RMS norm of `g`
+/// times swish of `h`.
 #[inline(always)]
 pub fn gated_norm(g: &[f32], factor: f32, weight: &[f32], h: &[f32], out: &mut [f32]) {
     for (((out, &g), &w), &h) in out.iter_mut().zip(g).zip(weight).zip(h) {
@@ -277,9 +283,9 @@ pub fn add(x: &mut [f32], y: &[f32]) {
     }
 }
 
-/// One output row of a depthwise convolution with swish, for the channels from `first` on:
-/// `out[c] = swish(Σ_k weight[c][k] * taps[k][c])`, k from 0 on, oldest input first. `weight` is `[channels, size]` for
-/// all channels; `taps` holds `size` rows of `width` values.
+/// One output row of a depthwise convolution with swish, for the channels from `first` on: `out[c]
+/// = swish(Σ_k weight[c][k] * taps[k][c])`, k from 0 on, oldest input first. `weight` is
+/// `[channels, size]` for all channels; `taps` holds `size` rows of `width` values.
 pub fn convolve(
     taps: &[f32],
     width: usize,
@@ -299,8 +305,9 @@ pub fn convolve(
     }
 }
 
-/// Lower bounds of the forget gates, `[layers, width]`, from the checkpoint's parameters of that shape: per channel the
-/// softmax over the layers, summed up to each layer, less the first layer's share. So layer 0 has bound 0.
+/// Lower bounds of the forget gates, `[layers, width]`, from the checkpoint's parameters of that
+/// shape: per channel the softmax over the layers, summed up to each layer, less the first layer's
+/// share. So layer 0 has bound 0.
 pub fn lower_bounds(parameters: &[f32], width: usize) -> Vec<f32> {
     let layers = parameters.len() / width;
     let mut bounds = vec![0.0f32; parameters.len()];
@@ -388,7 +395,8 @@ mod tests {
     }
     const EXP_HASH: u64 = 5_238_037_067_067_607_890;
 
-    /// Positive floats in rising order: every 997th, all next to 1, and both sides of where the exponent changes.
+    /// Positive floats in rising order: every 997th, all next to 1, and both sides of where the
+    /// exponent changes.
     fn positive_floats() -> Vec<f32> {
         let root_half = std::f32::consts::FRAC_1_SQRT_2.to_bits();
         let infinity = f32::INFINITY.to_bits();

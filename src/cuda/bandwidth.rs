@@ -3,8 +3,8 @@
 use super::Gpu;
 use crate::error::Result;
 
-/// Bytes a second that a copy within the GPU's memory moves, counting those read and those written: the best of
-/// `rounds` copies of a buffer of `bytes`.
+/// Bytes a second that a copy within the GPU's memory moves, counting those read and those written:
+/// the best of `rounds` copies of a buffer of `bytes`.
 ///
 /// # Errors
 /// [`Error::Device`](crate::Error::Device).

@@ -53,7 +53,8 @@ impl Source {
     }
 }
 
-/// Floats as the CPU has them: multiply and add kept apart, subnormals kept, IEEE division and square root.
+/// Floats as the CPU has them: multiply and add kept apart, subnormals kept, IEEE division and
+/// square root.
 const OPTIONS: [&str; 5] =
     ["--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true"];
 
@@ -86,8 +87,8 @@ pub(super) fn load(number: usize, capability: u32, source: &Source) -> Result<Ve
     Ok(image)
 }
 
-/// Compiles all kernels to machine code for a compute capability, as 90 for 9.0: those for any model, and those made for one
-/// model for some shapes.
+/// Compiles all kernels to machine code for a compute capability, as 90 for 9.0: those for any
+/// model, and those made for one model for some shapes.
 ///
 /// # Errors
 /// What NVRTC says, in one line.
@@ -142,7 +143,8 @@ impl Drop for Program {
 
 fn version() -> (i32, i32) {
     let (mut major, mut minor) = (0, 0);
-    // SAFETY: both are written; on failure they stay zero. The library is there: the callers checked.
+    // SAFETY: both are written; on failure they stay zero. The library is there: the callers
+    // checked.
     let _ = unsafe { sys::nvrtcVersion(&raw mut major, &raw mut minor) };
     (major, minor)
 }

@@ -15,13 +15,16 @@ use super::upload::{DeviceWeights, Layout, Part, padded};
 use crate::error::Result;
 use crate::format::Config;
 
-/// A sequence whose next token came within this time after the one before is taken to go on so: see [`Decoder::run`].
+/// A sequence whose next token came within this time after the one before is taken to go on so: see
+/// [`Decoder::run`].
 const SOON: Duration = Duration::from_micros(100);
 
-/// Threads of a block that compute; those of longer rows, where the sender's multiprocessors have room for them.
+/// Threads of a block that compute; those of longer rows, where the sender's multiprocessors have
+/// room for them.
 const THREADS: usize = 256;
 const MORE_THREADS: usize = 320;
-/// All threads of a block, but for those that compute: one warp for norms; and with a sender, as in the kernel.
+/// All threads of a block, but for those that compute: one warp for norms; and with a sender, as in
+/// the kernel.
 const NORM_THREADS: usize = 32;
 const ALL_WITH_SENDER: usize = 384;
 
@@ -30,7 +33,8 @@ const TILE: usize = 512;
 const LEAST_RING: usize = 8;
 const MOST_RING: usize = 512;
 
-/// Words of rows that a block can note for a phase, as in the kernel, of so many bytes, and integers that it can correct.
+/// Words of rows that a block can note for a phase, as in the kernel, of so many bytes, and
+/// integers that it can correct.
 const NOTES: usize = 32;
 const NOTE: usize = 48;
 const FIXES: usize = 16;
@@ -42,8 +46,9 @@ const LARGEST_NORM: f32 = (1 << 20) as f32;
 /// Exchanges between blocks, as in the kernel.
 const SETS: usize = 4;
 
-/// Words of a thread at most, of the residual stream and of the MLP's inner row: a thread holds its part of a phase's row and of
-/// the norms in registers, of the stream throughout. Nor would there be room to note all of longer rows that there is to note.
+/// Words of a thread at most, of the residual stream and of the MLP's inner row: a thread holds its
+/// part of a phase's row and of the norms in registers, of the stream throughout. Nor would there
+/// be room to note all of longer rows that there is to note.
 const MOST_HELD: usize = 6;
 const MOST_INNER: usize = 16;
 
@@ -51,8 +56,9 @@ thread_local! {
     static LIMITS: Cell<[usize; 3]> = const { Cell::new([usize::MAX, MOST_RING, NOTES]) };
 }
 
-/// Runs `f`; the models that it makes decode with at most so many blocks, tiles of weights on their way to each, and words that it
-/// can note for a phase: what small models meet on small GPUs only, and large ones everywhere, for tests.
+/// Runs `f`; the models that it makes decode with at most so many blocks, tiles of weights on their
+/// way to each, and words that it can note for a phase: what small models meet on small GPUs only,
+/// and large ones everywhere, for tests.
 #[doc(hidden)]
 pub fn with_limits<T>(blocks: usize, ring: usize, notes: usize, f: impl FnOnce() -> T) -> T {
     let limits = [blocks.max(1), ring.clamp(LEAST_RING, MOST_RING), notes.clamp(1, NOTES)];
@@ -62,7 +68,8 @@ pub fn with_limits<T>(blocks: usize, ring: usize, notes: usize, f: impl FnOnce()
     out
 }
 
-/// Numbers that the kernel is compiled with, for checks without a model: 2.7B on an H100, a ragged one on 8 multiprocessors.
+/// Numbers that the kernel is compiled with, for checks without a model: 2.7B on an H100, a ragged
+/// one on 8 multiprocessors.
 pub(super) const SAMPLES: [[(&str, usize); 8]; 2] = [
     [
         ("HIDDEN", 2560),
@@ -121,7 +128,8 @@ struct Args {
     number: u32,
 }
 
-// SAFETY: words of 8 bytes, then of 4, an even number of them: no padding; laid out as in the kernel.
+// SAFETY: words of 8 bytes, then of 4, an even number of them: no padding; laid out as in the
+// kernel.
 unsafe impl DeviceRepr for Args {}
 
 /// The decode kernel, set up for a model.
@@ -167,8 +175,9 @@ impl Decoder {
     /// Rows that go through faster one after the other than together, as measured on an H100.
     pub const MOST_ROWS: usize = 16;
 
-    /// `None` where the model or the GPU is not made for it: short convolutions, weights of norms that are very large, rows too
-    /// long for the registers or the shared memory, blocks that cannot be made to run at once.
+    /// `None` where the model or the GPU is not made for it: short convolutions, weights of norms
+    /// that are very large, rows too long for the registers or the shared memory, blocks that
+    /// cannot be made to run at once.
     pub fn new(
         gpu: &Gpu,
         config: &Config,
@@ -185,7 +194,8 @@ impl Decoder {
         if words(hidden.max(width)) > MOST_HELD * THREADS || words(inner) > MOST_INNER * THREADS {
             return Ok(None);
         }
-        // Each block has something to do in a layer: the others wait for it, so that none falls behind by more than that.
+        // Each block has something to do in a layer: the others wait for it, so that none falls
+        // behind by more than that.
         let parts = [&layout.ifg, &layout.o_proj, &layout.gate, &layout.down];
         let units = parts.iter().map(|part| part.tiles).max().unwrap_or(1);
         let [most_blocks, most_ring, notes] = LIMITS.get();
@@ -274,14 +284,15 @@ impl Decoder {
         }))
     }
 
-    /// Feeds tokens to states, one after the other, at most [`MOST_ROWS`](Self::MOST_ROWS); `outs` take the logits of those rows
-    /// for which they are wanted.
-    /// Gives the key of the first error in the order of operations and then rows, `u64::MAX` for none. The GPU may still be at
-    /// the end of the last token when this returns.
+    /// Feeds tokens to states, one after the other, at most [`MOST_ROWS`](Self::MOST_ROWS); `outs`
+    /// take the logits of those rows for which they are wanted. Gives the key of the first error in
+    /// the order of operations and then rows, `u64::MAX` for none. The GPU may still be at the end
+    /// of the last token when this returns.
     ///
-    /// When one sequence goes on token by token, the launch for the next one is made while this one is decoded, so that only the
-    /// token is missing when it comes. The launch gives up by itself when there is none soon, and whatever else the GPU is
-    /// asked for, by whomever, waits until then; it is taken back where something else comes first here.
+    /// When one sequence goes on token by token, the launch for the next one is made while this one
+    /// is decoded, so that only the token is missing when it comes. The launch gives up by itself
+    /// when there is none soon, and whatever else the GPU is asked for, by whomever, waits until
+    /// then; it is taken back where something else comes first here.
     pub fn run(&mut self, gpu: &Gpu, rows: &[Row], outs: &mut [&mut [f32]]) -> Result<u64> {
         assert!(rows.len() <= Self::MOST_ROWS && rows.len() == outs.len(), "rows of a decoder");
         let key = self.run_rows(gpu, rows, outs);
@@ -310,7 +321,8 @@ impl Decoder {
         self.number
     }
 
-    /// Takes back the launch that waits for its token, if any: what the GPU is asked for next does not wait for it.
+    /// Takes back the launch that waits for its token, if any: what the GPU is asked for next does
+    /// not wait for it.
     pub fn take_back(&mut self) {
         if self.ahead.take().is_some() {
             let number = self.next_number();
@@ -327,9 +339,10 @@ impl Decoder {
         self.args.error = gpu.address(&self.errors) + 8 * n as u64;
         self.args.failed = self.host.flag_address(half, n);
         self.args.logits = self.host.logits_address(half, n);
-        // SAFETY: the buffers are this decoder's and the weights', as large as the layout has them, the host's with room
-        // for MOST_ROWS rows; the state is one of this model, and a launch ahead of its token leaves it alone until it gets one,
-        // which is when the state is seen to be the same; the token is below the vocabulary's size.
+        // SAFETY: the buffers are this decoder's and the weights', as large as the layout has them,
+        // the host's with room for MOST_ROWS rows; the state is one of this model, and a launch
+        // ahead of its token leaves it alone until it gets one, which is when the state is seen to
+        // be the same; the token is below the vocabulary's size.
         unsafe {
             let grid = [self.blocks, 1, 1];
             let args = [Arg::Struct(&self.args as &dyn Structure)];
@@ -417,7 +430,8 @@ impl Drop for Decoder {
     }
 }
 
-/// Bytes of the kernel's `Memory` but for the ring; where weights are `sent`, floats have a place there too.
+/// Bytes of the kernel's `Memory` but for the ring; where weights are `sent`, floats have a place
+/// there too.
 fn shared_without_ring(layout: &Layout, blocks: usize, sent: bool) -> usize {
     let parts = [&layout.ifg, &layout.o_proj, &layout.gate, &layout.down, &layout.head];
     let most = |of: &dyn Fn(&Part) -> usize| parts.iter().map(|part| of(part)).max().unwrap_or(0);

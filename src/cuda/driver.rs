@@ -1,5 +1,5 @@
-//! The driver: is it there, which devices has it, memory and launches on one of them. All work of a process on a device goes
-//! through its default stream, and so happens in order.
+//! The driver: is it there, which devices has it, memory and launches on one of them. All work of a
+//! process on a device goes through its default stream, and so happens in order.
 
 use std::sync::Arc;
 
@@ -39,7 +39,8 @@ pub fn devices() -> Result<Vec<DeviceInfo>> {
     (0..count).map(|number| info(number, &*context(number)?)).collect()
 }
 
-/// Whether models can run on a GPU: there is a driver and the device, it is new enough, and NVRTC is there.
+/// Whether models can run on a GPU: there is a driver and the device, it is new enough, and NVRTC
+/// is there.
 ///
 /// # Errors
 /// [`Error::Device`] with what is missing.
@@ -253,8 +254,9 @@ impl Gpu {
     /// Launches a kernel.
     ///
     /// # Safety
-    /// The arguments are the kernel's parameters, and every address in them is of memory large enough for what the kernel does
-    /// with it, alive until the stream has got there (freeing goes through the same stream).
+    /// The arguments are the kernel's parameters, and every address in them is of memory large
+    /// enough for what the kernel does with it, alive until the stream has got there (freeing goes
+    /// through the same stream).
     pub unsafe fn launch(
         &self,
         function: &CudaFunction,

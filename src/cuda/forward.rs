@@ -1,4 +1,5 @@
-//! The forward pass on a GPU, over rows as `model/forward.rs` has them; shapes in comments as there.
+//! The forward pass on a GPU, over rows as `model/forward.rs` has them; shapes in comments as
+//! there.
 
 use cudarc::driver::CudaSlice;
 

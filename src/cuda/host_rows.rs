@@ -1,5 +1,5 @@
-//! Host memory that the decode kernel writes while the host reads it: logits, error flags, and the messages about a launch that
-//! was made before its token was known.
+//! Host memory that the decode kernel writes while the host reads it: logits, error flags, and the
+//! messages about a launch that was made before its token was known.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,14 +14,16 @@ const EMPTY: u32 = u32::MAX;
 /// In the order to a launch: no token yet.
 pub(super) const NO_TOKEN: u32 = u32::MAX;
 
-/// Words of 8 bytes before the first half, and there the order, and the number of a launch that has given up, in lines of their own.
+/// Words of 8 bytes before the first half, and there the order, and the number of a launch that has
+/// given up, in lines of their own.
 const HEADER: usize = 32;
 /// Words of 8 bytes that rows and flags are multiples of: two lines.
 const LINE: usize = 16;
 const ORDER: usize = 0;
 const GONE: usize = 16;
 
-/// The memory. After the header come two halves, used in turn: an error flag for each row, then the logits of each.
+/// The memory. After the header come two halves, used in turn: an error flag for each row, then the
+/// logits of each.
 pub(super) struct HostRows {
     memory: PinnedHostSlice<u64>,
     /// Its first word: asking for it is a call of the driver's.
@@ -33,8 +35,8 @@ pub(super) struct HostRows {
     used: [usize; 2],
 }
 
-// SAFETY: `start` is the memory's, which may go from thread to thread; it is written by atomic operations only, and read by
-// such or volatile ones.
+// SAFETY: `start` is the memory's, which may go from thread to thread; it is written by atomic
+// operations only, and read by such or volatile ones.
 unsafe impl Send for HostRows {}
 // SAFETY: as above.
 unsafe impl Sync for HostRows {}
@@ -62,8 +64,8 @@ impl HostRows {
 
     fn words(&self, from: usize, len: usize) -> &[AtomicU64] {
         assert!(from + len <= self.memory.len(), "words of pinned memory");
-        // SAFETY: within the memory, as just seen, which lives as long as `self`; initialised by `new`. Others that write there
-        // meanwhile are the GPU, whole words of 4 bytes, and this.
+        // SAFETY: within the memory, as just seen, which lives as long as `self`; initialised by
+        // `new`. Others that write there meanwhile are the GPU, whole words of 4 bytes, and this.
         unsafe { std::slice::from_raw_parts(self.start.add(from).cast::<AtomicU64>(), len) }
     }
 
@@ -145,8 +147,8 @@ impl HostRows {
         }
     }
 
-    /// Reads a row's logits as they are written; of the launch of that `number`, if it was made before its token. False where the
-    /// launch has given up.
+    /// Reads a row's logits as they are written; of the launch of that `number`, if it was made
+    /// before its token. False where the launch has given up.
     pub fn read(
         &self,
         gpu: &Gpu,
@@ -203,7 +205,8 @@ fn copy(words: &[AtomicU64], out: &mut [f32]) -> bool {
     there
 }
 
-/// Copies most of the logits, four at a time. Gives how many, an even number, or none where one is not there.
+/// Copies most of the logits, four at a time. Gives how many, an even number, or none where one is
+/// not there.
 #[cfg(target_arch = "x86_64")]
 fn copy_most(words: &[AtomicU64], out: &mut [f32]) -> Option<usize> {
     use std::arch::x86_64::{
@@ -213,8 +216,9 @@ fn copy_most(words: &[AtomicU64], out: &mut [f32]) -> Option<usize> {
 
     let fours = out.len().min(2 * words.len()) / 4;
     assert!(words.as_ptr().cast::<__m128i>().is_aligned(), "rows begin with a line");
-    // SAFETY: SSE2 is part of x86_64. `fours` times 16 bytes lie within both slices; those that are read are aligned, and what the GPU
-    // writes there meanwhile are whole words of 4 bytes, each of which is read at once: volatile, as memory of a device is.
+    // SAFETY: SSE2 is part of x86_64. `fours` times 16 bytes lie within both slices; those that are
+    // read are aligned, and what the GPU writes there meanwhile are whole words of 4 bytes, each of
+    // which is read at once: volatile, as memory of a device is.
     let missing = unsafe {
         let empty = _mm_set1_epi32(-1);
         let mut any = _mm_setzero_si128();

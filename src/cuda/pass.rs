@@ -126,8 +126,8 @@ impl Pass<'_> {
         floats: usize,
         args: &[Arg<'_>],
     ) -> Result<()> {
-        // SAFETY: the kernels of `rows.cu` take buffers of the workspace and weights of this model, `rows` at most what the
-        // workspace has.
+        // SAFETY: the kernels of `rows.cu` take buffers of the workspace and weights of this model,
+        // `rows` at most what the workspace has.
         unsafe { self.b.gpu.launch(f, [rows, 1, 1], ROW_THREADS, padded(floats) * 4, false, args) }
     }
 
@@ -142,7 +142,8 @@ impl Pass<'_> {
     ) -> Result<()> {
         // Few threads a block: a sequence has few columns, and many multiprocessors share them.
         let threads = 64;
-        // SAFETY: the kernels of `recurrence.cu` take buffers of the workspace, and segments that lie in it.
+        // SAFETY: the kernels of `recurrence.cu` take buffers of the workspace, and segments that
+        // lie in it.
         unsafe {
             self.b.gpu.launch(f, [width.div_ceil(threads), y, z], threads as u32, 0, false, args)
         }
@@ -176,7 +177,8 @@ impl Pass<'_> {
         };
         let grid = |tokens: usize| [part.tiles.div_ceil(16), rows.div_ceil(tokens), part.matrices];
         let args = [Arg::Struct(&gemm)];
-        // SAFETY: the rows were quantised for this part, `out` has `rows` rows of `stride` floats, at least the part's outputs.
+        // SAFETY: the rows were quantised for this part, `out` has `rows` rows of `stride` floats,
+        // at least the part's outputs.
         unsafe {
             match &b.kernels.gemm_mma {
                 Some(mma) if rows > DOT_ROWS => {

@@ -1,4 +1,5 @@
-//! The weights on a GPU: one buffer, each layer laid out alike, so that a kernel finds a layer by adding.
+//! The weights on a GPU: one buffer, each layer laid out alike, so that a kernel finds a layer by
+//! adding.
 
 use cudarc::driver::CudaSlice;
 
@@ -28,7 +29,8 @@ pub(super) fn padded(len: usize) -> usize {
 pub(super) struct Part {
     /// Tiles, `[tiles][matrices][chunks]`, in bytes from the start of the layer.
     pub weights: usize,
-    /// The norms, each padded to a multiple of 4, then the scales of the matrices, padded too; in bytes.
+    /// The norms, each padded to a multiple of 4, then the scales of the matrices, padded too; in
+    /// bytes.
     pub floats: usize,
     pub float_count: usize,
     pub matrices: usize,
@@ -258,7 +260,8 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
-    /// The matrices of a part, and its floats: `norms`, then the norms of the matrices, then their scales.
+    /// The matrices of a part, and its floats: `norms`, then the norms of the matrices, then their
+    /// scales.
     fn part(
         &mut self,
         at: usize,
@@ -321,8 +324,9 @@ impl<'a> Upload<'a> {
             Arg::Int(part.matrices as i32),
             Arg::Int(matrix as i32),
         ];
-        // SAFETY: the kernel writes `words` words, which the layout keeps for this matrix, and reads within the packed matrix:
-        // rows are below `rows.end`, at most `linear.rows`, columns below `linear.cols`.
+        // SAFETY: the kernel writes `words` words, which the layout keeps for this matrix, and
+        // reads within the packed matrix: rows are below `rows.end`, at most `linear.rows`, columns
+        // below `linear.cols`.
         unsafe { gpu.launch(&self.relay, [words.div_ceil(256), 1, 1], 256, 0, false, &args) }
     }
 
@@ -357,7 +361,8 @@ mod tests {
 
     use super::*;
 
-    /// Prints the codes of a packed matrix, row after row. What CUDA has and C does not is defined first.
+    /// Prints the codes of a packed matrix, row after row. What CUDA has and C does not is defined
+    /// first.
     const PROGRAM: &str = concat!(
         "#include <stdio.h>\n#include <stdlib.h>\n",
         "#define __device__ static\n#define __forceinline__ inline\n",
@@ -383,7 +388,8 @@ mod tests {
         let built = Command::new("cc").arg("-o").arg(&program).arg(&source).output().unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
 
-        // Two blocks of strips and a short one, two panels of groups and a short one; less than one of each.
+        // Two blocks of strips and a short one, two panels of groups and a short one; less than one
+        // of each.
         for (rows, cols) in [(1100, 513), (65, 7)] {
             let trits: Vec<i8> = (0..rows * cols).map(|n| (n * n / 7 % 3) as i8 - 1).collect();
             for packing in [Packing::I2, Packing::T5] {

@@ -10,8 +10,8 @@ use crate::packing::{MAX_COLS, MAX_ROWS};
 pub struct ShortConv {
     /// Taps.
     pub size: usize,
-    /// One kernel on the layer's input for all projections, or separate ones after the input and the forget
-    /// projection.
+    /// One kernel on the layer's input for all projections, or separate ones after the input and
+    /// the forget projection.
     pub shared: bool,
 }
 
@@ -37,7 +37,8 @@ pub struct Config {
     pub lower_bounds: bool,
     /// The short convolution, where there is one.
     pub short_conv: Option<ShortConv>,
-    /// Whether the head was ternarised from the embedding. It is a packed matrix of its own all the same.
+    /// Whether the head was ternarised from the embedding. It is a packed matrix of its own all the
+    /// same.
     pub tie_word_embeddings: bool,
     /// Token that begins a sequence.
     pub bos_token_id: Option<u32>,
@@ -120,8 +121,8 @@ impl Config {
         Ok(())
     }
 
-    /// Every tensor of the model, by the names and shapes of the checkpoint: embedding, bounds, the layers in turn,
-    /// last norm, head.
+    /// Every tensor of the model, by the names and shapes of the checkpoint: embedding, bounds, the
+    /// layers in turn, last norm, head.
     pub fn tensors(&self) -> Vec<TensorSpec> {
         let (h, d, i) = (self.hidden_size, self.state_size, self.intermediate_size);
         let mut out = Vec::new();
@@ -169,8 +170,8 @@ impl Config {
         self.num_layers * (self.state_size + self.conv_window_len())
     }
 
-    /// Floats of one layer's convolution windows, 0 without a convolution. A window holds the last `size`
-    /// inputs of a channel, oldest first.
+    /// Floats of one layer's convolution windows, 0 without a convolution. A window holds the last
+    /// `size` inputs of a channel, oldest first.
     pub fn conv_window_len(&self) -> usize {
         match self.short_conv {
             None => 0,

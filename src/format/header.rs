@@ -7,12 +7,12 @@ use safetensors::tensor::Metadata;
 /// The longest header that safetensors allows.
 const MAX_LEN: u64 = 100_000_000;
 
-/// The most entries and fields of a header: some 58 000 tensors. A byte of a long list of tensors without data takes 17 of memory
-/// once it is read.
+/// The most entries and fields of a header: some 58 000 tensors. A byte of a long list of tensors
+/// without data takes 17 of memory once it is read.
 const MAX_ITEMS: usize = 1 << 19;
 
-/// Makes sure, before a JSON text is read, that it has no more entries and fields than a header may have: commas and colons
-/// outside of strings.
+/// Makes sure, before a JSON text is read, that it has no more entries and fields than a header may
+/// have: commas and colons outside of strings.
 ///
 /// # Errors
 /// What there is too much of, to be put after what it is that is read.
@@ -55,7 +55,8 @@ impl fmt::Display for HeaderError {
 }
 
 /// Reads the header of a safetensors file; gives the offset at which its data begin, and the
-/// header. Every tensor of it lies in the file, one after the other without holes, to the last byte.
+/// header. Every tensor of it lies in the file, one after the other without holes, to the last
+/// byte.
 ///
 /// # Errors
 /// [`HeaderError`].

@@ -17,8 +17,8 @@ const MAX_JSON: usize = 16 << 20;
 /// The longest text that is taken for an answer of a server.
 const MAX_ANSWER: usize = 1 << 10;
 
-/// The number that begins every file of `torch.save` before 1.6, pickled, without its last two bytes:
-/// `MAGIC_NUMBER` of torch's `serialization.py`.
+/// The number that begins every file of `torch.save` before 1.6, pickled, without its last two
+/// bytes: `MAGIC_NUMBER` of torch's `serialization.py`.
 const TORCH_MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8";
 
 /// The members of a tar archive of `torch.save` before 0.2.
@@ -142,8 +142,8 @@ impl FileKind {
         if text.starts_with('{') {
             return Self::by_keys(&standard_json(text));
         }
-        // "Entry not found", `<?xml ..><Error>..`, and other answers. What is no sentence is not shown:
-        // a single word may be a secret.
+        // "Entry not found", `<?xml ..><Error>..`, and other answers. What is no sentence is not
+        // shown: a single word may be a secret.
         let line = text.lines().next().unwrap_or_default();
         let is_answer = text.len() <= MAX_ANSWER && !text.contains('\0') && line.contains(' ');
         is_answer.then(|| FileKind::Answer(clip(line)))
@@ -208,8 +208,8 @@ fn is_pickle(bytes: &[u8]) -> bool {
     matches!(bytes, [0x80, 2..=5, b'\x95' | b'}' | b'(' | b']' | b'c' | b'\x8c' | b'\x8a', ..])
 }
 
-/// Whether `bytes` begin with torch's number, in any protocol of pickle that writes it in binary, or
-/// with a member of torch's tar.
+/// Whether `bytes` begin with torch's number, in any protocol of pickle that writes it in binary,
+/// or with a member of torch's tar.
 fn is_legacy_torch(bytes: &[u8]) -> bool {
     if bytes.get(257..262) == Some(b"ustar") {
         return TORCH_TAR.iter().any(|name| bytes.starts_with(name));

@@ -1,8 +1,8 @@
 //! The model file: one valid safetensors file that holds everything a model needs.
 //!
 //! Packed matrices are U8 tensors, norms F32, the embedding in the checkpoint's type or I8 with a
-//! scale per row, the tokenizer a U8 tensor; version, architecture, config, packings and checksums stand in
-//! `__metadata__`. `docs/FORMAT.md` has it all, with a reader in Python.
+//! scale per row, the tokenizer a U8 tensor; version, architecture, config, packings and checksums
+//! stand in `__metadata__`. `docs/FORMAT.md` has it all, with a reader in Python.
 
 mod config;
 mod header;
@@ -50,7 +50,8 @@ pub mod keys {
     pub const SOURCE_TYPES: &str = "mmfree.source_types";
     /// JSON object: SHA-256 of each tensor's bytes, in lower-case hex.
     pub const SHA256: &str = "mmfree.sha256";
-    /// The model hash in lower-case hex: SHA-256 over trits, scales, norms and embeddings, whatever their packing.
+    /// The model hash in lower-case hex: SHA-256 over trits, scales, norms and embeddings, whatever
+    /// their packing.
     pub const HASH: &str = "mmfree.hash";
     /// SHA-256 of the header in lower-case hex, taken while these 64 digits are zeros.
     pub const HEADER_SHA256: &str = "mmfree.header_sha256";

@@ -1,7 +1,7 @@
 //! Which pages of a model file are in memory: hints to Linux, reading ahead, locking.
 //!
-//! The pages of a mapped file are clean: the system takes them away where memory is short and reads them again
-//! where they are needed, so nothing here decides whether a model runs, only how fast.
+//! The pages of a mapped file are clean: the system takes them away where memory is short and reads
+//! them again where they are needed, so nothing here decides whether a model runs, only how fast.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,8 +27,9 @@ impl ModelFile {
         matches!(self.bytes, Bytes::Mapped(_))
     }
 
-    /// Tells Linux how the packed matrices will be read: without it [in large pages](Advice::HugePages), as the
-    /// rest of the file. Nothing but speed depends on it. A file in memory has no use for it.
+    /// Tells Linux how the packed matrices will be read: without it [in large
+    /// pages](Advice::HugePages), as the rest of the file. Nothing but speed depends on it. A file
+    /// in memory has no use for it.
     pub fn advise(&self, advice: Advice) {
         if let Bytes::Mapped(map) = &self.bytes {
             map.advise(advice, self.packed_span());
@@ -37,16 +38,17 @@ impl ModelFile {
 
     /// Tells Linux that of the embedding only single rows are read from here on.
     ///
-    /// A kernel that reads ahead has one memory for the whole file of how large the pages are in which it does. With small
-    /// ones read around a row it would begin anew with the matrices, and read some 40 MB of them in small pages too.
+    /// A kernel that reads ahead has one memory for the whole file of how large the pages are in
+    /// which it does. With small ones read around a row it would begin anew with the matrices, and
+    /// read some 40 MB of them in small pages too.
     pub(crate) fn advise_rows(&self) {
         if let Bytes::Mapped(map) = &self.bytes {
             map.advise(Advice::Random, self.embedding().rows().clone());
         }
     }
 
-    /// Maps the bytes of `range` now, reading from the disk what is not in memory, rather than page by page when they
-    /// are first used.
+    /// Maps the bytes of `range` now, reading from the disk what is not in memory, rather than page
+    /// by page when they are first used.
     ///
     /// # Panics
     /// If `range` is not inside the file.
@@ -61,12 +63,14 @@ impl ModelFile {
         }
     }
 
-    /// From now on a model that runs this file keeps no more than the first `len` bytes of [`packed_span`](Self::packed_span)
-    /// in memory, and gives a matrix after them back as soon as the next is used.
+    /// From now on a model that runs this file keeps no more than the first `len` bytes of
+    /// [`packed_span`](Self::packed_span) in memory, and gives a matrix after them back as soon as
+    /// the next is used.
     ///
-    /// For a file larger than memory. Each token reads all weights in the same order, and a system that takes away
-    /// the pages used longest ago then takes each just before it is needed again: all of them are read from the disk
-    /// for every token. This way only those are that have no room.
+    /// For a file larger than memory. Each token reads all weights in the same order, and a system
+    /// that takes away the pages used longest ago then takes each just before it is needed again:
+    /// all of them are read from the disk for every token. This way only those are that have no
+    /// room.
     pub fn keep(&self, len: usize) {
         let end = self.packed_span().start.saturating_add(len);
         self.streaming.from.store(end, Ordering::Relaxed);
@@ -86,13 +90,15 @@ impl ModelFile {
         }
         let used = std::mem::replace(&mut *last, next);
         if !used.is_empty() {
-            // Large pages that reach into the matrix from the one before: no larger ones are in use.
+            // Large pages that reach into the matrix from the one before: no larger ones are in
+            // use.
             let start = used.start.saturating_sub(storage::LARGE_PAGE).max(from.min(used.start));
             map.forget(start..used.end);
         }
     }
 
-    /// Takes the pages of `range`, which will not be read again, out of this process; they stay in the page cache.
+    /// Takes the pages of `range`, which will not be read again, out of this process; they stay in
+    /// the page cache.
     pub(crate) fn unmap(&self, range: Range<usize>) {
         if let Bytes::Mapped(map) = &self.bytes {
             map.unmap(range);
@@ -101,8 +107,8 @@ impl ModelFile {
 
     /// Keeps the file in memory as long as it is open, reading what is not there.
     ///
-    /// Whoever calls this must know that there is room: locked pages are not given back, and a system without
-    /// memory kills programs.
+    /// Whoever calls this must know that there is room: locked pages are not given back, and a
+    /// system without memory kills programs.
     ///
     /// # Errors
     /// [`Error::Option`] where the system refuses, mostly because of its limit on locked memory.
@@ -126,7 +132,8 @@ impl ModelFile {
     }
 }
 
-/// The most bytes that this process may lock; `None` where there is no limit, or none that can be found out.
+/// The most bytes that this process may lock; `None` where there is no limit, or none that can be
+/// found out.
 fn locked_memory_limit() -> Option<u64> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max locked memory"))?;

@@ -31,8 +31,8 @@ impl Header {
         self.metadata.insert(key.to_owned(), value.into());
     }
 
-    /// Appends a tensor of `len` bytes; the data stands in the file in the order of these calls. Gives its offset from the
-    /// end of the header.
+    /// Appends a tensor of `len` bytes; the data stands in the file in the order of these calls.
+    /// Gives its offset from the end of the header.
     pub fn push(&mut self, name: &str, dtype: &'static str, shape: &[usize], len: u64) -> u64 {
         let start = self.end;
         self.end += len;
@@ -51,9 +51,11 @@ impl Header {
         &self.entries
     }
 
-    /// The header as bytes, its length first, padded with spaces to a multiple of 64: where the data begin.
+    /// The header as bytes, its length first, padded with spaces to a multiple of 64: where the
+    /// data begin.
     pub fn to_bytes(&self) -> Vec<u8> {
-        // Put together by hand: in the order of the data, whatever order a JSON library's maps have.
+        // Put together by hand: in the order of the data, whatever order a JSON library's maps
+        // have.
         let json = |value: serde_json::Result<String>| value.unwrap_or_default();
         let mut text =
             format!("{{\"__metadata__\":{}", json(serde_json::to_string(&self.metadata)));

@@ -12,8 +12,9 @@ use super::text::TextStream;
 use crate::error::{Error, Result};
 use crate::model::{Model, Step};
 
-/// Tokens that must be gained for a prompt to wait for another one that begins alike, or to leave an entry where they part.
-/// The places where others part from a prompt are multiples of it, so that it is read in chunks of that many at least.
+/// Tokens that must be gained for a prompt to wait for another one that begins alike, or to leave
+/// an entry where they part. The places where others part from a prompt are multiples of it, so
+/// that it is read in chunks of that many at least.
 const WORTH: usize = 16;
 
 /// Tokens of a pass, of all sequences, that are scored at most: each has logits of its own.
@@ -54,18 +55,20 @@ pub enum Event {
         key: SequenceId,
         /// What was held back of its text.
         text: String,
-        /// Why it ended, or what went wrong. An error is this sequence's own: the others' results are unchanged.
+        /// Why it ended, or what went wrong. An error is this sequence's own: the others' results
+        /// are unchanged.
         reason: Result<StopReason>,
         /// The session, to be gone on with, saved or dropped. After an error it cannot go on.
         session: Box<Session>,
     },
 }
 
-/// Sessions that are run together: they join and leave between passes, and each gets the bits that it has alone.
+/// Sessions that are run together: they join and leave between passes, and each gets the bits that
+/// it has alone.
 ///
-/// A pass is one forward pass over all: a token for each sequence that is being written, and prompts, the earliest
-/// first, in chunks that fill the rest of a budget of tokens. Nothing happens between passes; a server calls
-/// [`pass`](Self::pass) in a loop on a thread of its own.
+/// A pass is one forward pass over all: a token for each sequence that is being written, and
+/// prompts, the earliest first, in chunks that fill the rest of a budget of tokens. Nothing happens
+/// between passes; a server calls [`pass`](Self::pass) in a loop on a thread of its own.
 ///
 /// ```
 /// # #[cfg(feature = "demo")] {
@@ -98,8 +101,8 @@ pub struct Batch {
     sequences: BTreeMap<SequenceId, Sequence>,
     next: u64,
     cache: Option<PrefixCache>,
-    /// Those that share prompts, while they are read, in the order of their space and ids: those that begin alike stand
-    /// together.
+    /// Those that share prompts, while they are read, in the order of their space and ids: those
+    /// that begin alike stand together.
     alike: Vec<SequenceId>,
 }
 
@@ -111,9 +114,11 @@ struct Sequence {
     space: Option<u64>,
     /// Ids of its prompt.
     prompt: usize,
-    /// The one before it that begins alike, and the number of ids after which that one leaves its state.
+    /// The one before it that begins alike, and the number of ids after which that one leaves its
+    /// state.
     leader: Option<(SequenceId, usize)>,
-    /// Whether the cache has been asked, which is done when its turn comes: others may have left something by then.
+    /// Whether the cache has been asked, which is done when its turn comes: others may have left
+    /// something by then.
     asked: bool,
     cached: usize,
     /// Numbers of ids after which its state is kept, rising.
@@ -138,7 +143,8 @@ impl Sequence {
         self.session.ids().len() - self.session.pending().len()
     }
 
-    /// Where, `at` ids or a few less from the start, the state is kept; `None` where that has passed.
+    /// Where, `at` ids or a few less from the start, the state is kept; `None` where that has
+    /// passed.
     fn place(&mut self, at: usize) -> Option<usize> {
         let fed = self.fed();
         let round = at - at % WORTH;
@@ -199,16 +205,19 @@ impl Batch {
         self.cache.as_mut()
     }
 
-    /// Adds a sequence: its pending ids are its prompt, and `text` says when it ends. It sees no cache.
+    /// Adds a sequence: its pending ids are its prompt, and `text` says when it ends. It sees no
+    /// cache.
     ///
     /// # Errors
-    /// [`Error::StateMismatch`] for a session of another model, [`Error::Option`] for one that has no pending id.
+    /// [`Error::StateMismatch`] for a session of another model, [`Error::Option`] for one that has
+    /// no pending id.
     pub fn join(&mut self, session: Session, text: TextStream) -> Result<SequenceId> {
         self.add(session, text, None)
     }
 
-    /// Adds a sequence that uses the cache together with all of the same `space`: what others of it have read is not read
-    /// again. No bit of any result depends on it. A session that was loaded uses none: what it goes on from is its own.
+    /// Adds a sequence that uses the cache together with all of the same `space`: what others of it
+    /// have read is not read again. No bit of any result depends on it. A session that was loaded
+    /// uses none: what it goes on from is its own.
     ///
     /// # Errors
     /// As [`join`](Self::join).
@@ -241,7 +250,8 @@ impl Batch {
                     .step_by(cache.interval())
                     .for_each(|at| sequence.keep_at(at));
             }
-            // One before the end, so that even the whole prompt, come again, has a token to be fed and gives logits.
+            // One before the end, so that even the whole prompt, come again, has a token to be fed
+            // and gives logits.
             sequence.keep_at(prompt - 1);
         }
         let key = self.insert(sequence);
@@ -270,8 +280,8 @@ impl Batch {
         key
     }
 
-    /// Makes a copy of a sequence as it stands, which goes on on its own once `change` has had its way with it: another
-    /// seed, say. `None` where there is no such sequence.
+    /// Makes a copy of a sequence as it stands, which goes on on its own once `change` has had its
+    /// way with it: another seed, say. `None` where there is no such sequence.
     ///
     /// # Errors
     /// As [`join`](Self::join), for what `change` made of it; then there is no copy.
@@ -284,7 +294,8 @@ impl Batch {
         let (mut session, mut text) = (from.session.clone(), from.text.clone());
         change(&mut session, &mut text);
         self.check(&session)?;
-        // What was pushed is a prompt to be read; a single id is one that was chosen, or the end of one.
+        // What was pushed is a prompt to be read; a single id is one that was chosen, or the end of
+        // one.
         let pushed = session.pending().len() > 1;
         let prompt = if pushed { session.ids().len() } else { from.prompt };
         let (space, keep) = (from.space.filter(|_| !session.is_loaded()), from.keep.clone());
@@ -292,13 +303,15 @@ impl Batch {
         Ok(Some(self.insert(copy)))
     }
 
-    /// Takes a sequence out, whatever it was doing; `None` where there is no such one. The session is sound.
+    /// Takes a sequence out, whatever it was doing; `None` where there is no such one. The session
+    /// is sound.
     pub fn cancel(&mut self, key: SequenceId) -> Option<Session> {
         self.leave(key).map(|sequence| sequence.session)
     }
 
-    /// Ends a sequence before its own end, with [`StopReason::Interrupted`]: as in a pass, what was held back of its text
-    /// comes out, and its state stays in the cache. `None` where there is no such one.
+    /// Ends a sequence before its own end, with [`StopReason::Interrupted`]: as in a pass, what was
+    /// held back of its text comes out, and its state stays in the cache. `None` where there is no
+    /// such one.
     pub fn interrupt(&mut self, key: SequenceId) -> Option<Event> {
         self.sequences.get_mut(&key)?.text.end(StopReason::Interrupted);
         let mut events = Vec::new();
@@ -331,8 +344,9 @@ impl Batch {
         self.sequences.values().filter(|sequence| !sequence.is_prompt()).count()
     }
 
-    /// One forward pass: a token for each sequence that is being written, and as much of prompts as fits within `budget`
-    /// tokens besides, one at least. Gives what became of each, in the order in which they joined.
+    /// One forward pass: a token for each sequence that is being written, and as much of prompts as
+    /// fits within `budget` tokens besides, one at least. Gives what became of each, in the order
+    /// in which they joined.
     pub fn pass(&mut self, budget: usize) -> Vec<Event> {
         let mut events = Vec::new();
         self.end_those_without_work(&mut events);
@@ -389,8 +403,9 @@ impl Batch {
         work
     }
 
-    /// Finds for a new prompt the one before it that begins most alike, and has it leave its state where they part: a
-    /// neighbour among all in the order of their ids, or the one that this itself waits for.
+    /// Finds for a new prompt the one before it that begins most alike, and has it leave its state
+    /// where they part: a neighbour among all in the order of their ids, or the one that this
+    /// itself waits for.
     fn follow(&mut self, key: SequenceId) {
         let Some(sequence) = self.sequences.get(&key) else { return };
         let (space, ids) = (sequence.space, sequence.session.ids());
@@ -407,7 +422,8 @@ impl Batch {
         });
         let best = shared.max_by_key(|(shared, _)| *shared);
         let wanted = sequence.session.prompt_scores_wanted();
-        // One token less where scores are wanted: that of the first token that differs needs the logits before it.
+        // One token less where scores are wanted: that of the first token that differs needs the
+        // logits before it.
         let usable =
             |shared: usize| (shared - usize::from(wanted.is_some()).min(shared)).min(ids.len() - 1);
         let best = best.map(|(shared, other)| (usable(shared), other));
@@ -431,14 +447,16 @@ impl Batch {
         }
     }
 
-    /// Whether a prompt had better wait: one before it is about to leave a state that saves it some tokens.
+    /// Whether a prompt had better wait: one before it is about to leave a state that saves it some
+    /// tokens.
     fn waits(&self, key: SequenceId) -> bool {
         let Some(sequence) = self.sequences.get(&key) else { return false };
         let Some((leader, at)) = sequence.leader.filter(|_| !sequence.asked) else { return false };
         self.sequences.get(&leader).is_some_and(|leader| leader.keep.contains(&at))
     }
 
-    /// Takes the longest beginning of a prompt from the cache, once, and adds to what it leaves there.
+    /// Takes the longest beginning of a prompt from the cache, once, and adds to what it leaves
+    /// there.
     fn ask_cache(&mut self, key: SequenceId, events: &mut Vec<Event>) {
         let (Some(sequence), Some(cache)) = (self.sequences.get_mut(&key), &mut self.cache) else {
             return;
@@ -509,7 +527,8 @@ impl Batch {
         }
     }
 
-    /// Ends those whose text is at its end before it began, unless their prompts' scores are wanted.
+    /// Ends those whose text is at its end before it began, unless their prompts' scores are
+    /// wanted.
     fn end_those_without_work(&mut self, events: &mut Vec<Event>) {
         let idle: Vec<(SequenceId, StopReason)> = self
             .sequences

@@ -1,7 +1,7 @@
 //! The keys of a `generation_config.json` that change the text and are not applied here.
 //!
-//! Known are those of Transformers 4.42 to 5.24, after the code of its `generate`: any other key may
-//! change the text as well.
+//! Known are those of Transformers 4.42 to 5.24, after the code of its `generate`: any other key
+//! may change the text as well.
 
 use serde_json::{Map, Value};
 

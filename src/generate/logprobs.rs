@@ -1,7 +1,7 @@
 //! Logits to log-probabilities.
 //!
-//! One definition for whoever asks: the sampler's, a prompt's and `perplexity`'s numbers are the same. It is stated in
-//! `docs/NUMERICS.md`.
+//! One definition for whoever asks: the sampler's, a prompt's and `perplexity`'s numbers are the
+//! same. It is stated in `docs/NUMERICS.md`.
 
 use super::sampler::candidates::{likeliest, likeliest_k};
 use crate::error::{Error, Result};
@@ -18,12 +18,13 @@ pub struct TokenLogProb {
     pub logprob: f32,
 }
 
-/// The log-softmax of one row of logits, `[vocab_size]`: those of the model as they are, before any sampling option.
+/// The log-softmax of one row of logits, `[vocab_size]`: those of the model as they are, before any
+/// sampling option.
 ///
-/// With the sum `S` of `exp(logit - max)`, each term an integer as the sampler's weights are and so exact in any order,
-/// a token's log-probability is `(logit - max) - ln S`: differences in float64, rounded once to float32. It is within 2e-6
-/// and that rounding of the exact value at 32000 tokens, and where one logit is larger than another its log-probability
-/// is not smaller.
+/// With the sum `S` of `exp(logit - max)`, each term an integer as the sampler's weights are and so
+/// exact in any order, a token's log-probability is `(logit - max) - ln S`: differences in float64,
+/// rounded once to float32. It is within 2e-6 and that rounding of the exact value at 32000 tokens,
+/// and where one logit is larger than another its log-probability is not smaller.
 ///
 /// ```
 /// let row = mmfree::LogProbs::new(&[1.0, 3.0, 2.0, 3.0], 0)?;
@@ -46,8 +47,8 @@ impl<'a> LogProbs<'a> {
     /// Reads a row of logits. `position` is that of the token they predict, for the error alone.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] for a logit that is infinite or not a number, [`Error::Option`] for no logits at all or more
-    /// than 2^25.
+    /// [`Error::NonFinite`] for a logit that is infinite or not a number, [`Error::Option`] for no
+    /// logits at all or more than 2^25.
     pub fn new(logits: &'a [f32], position: u64) -> Result<LogProbs<'a>> {
         let mut largest = Vec::new();
         scan(logits, position, &mut largest)?;
@@ -60,7 +61,8 @@ impl<'a> LogProbs<'a> {
         Ok(LogProbs { logits, largest, max, ln_sum })
     }
 
-    /// The logarithm of the sum of e^logit: what is taken from a logit to make it a log-probability.
+    /// The logarithm of the sum of e^logit: what is taken from a logit to make it a
+    /// log-probability.
     pub fn normaliser(&self) -> f64 {
         f64::from(self.max) + self.ln_sum
     }
@@ -76,7 +78,8 @@ impl<'a> LogProbs<'a> {
         }
     }
 
-    /// The `n` likeliest tokens, or all if there are fewer, the likeliest first, on a tie of logits the lower id.
+    /// The `n` likeliest tokens, or all if there are fewer, the likeliest first, on a tie of logits
+    /// the lower id.
     pub fn likeliest(&self, n: usize) -> Vec<TokenLogProb> {
         let n = n.min(self.logits.len());
         if n == 0 {

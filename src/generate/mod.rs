@@ -1,4 +1,5 @@
-//! Text from a model: tokenizer, sampler, log-probabilities, sessions, batches of them, a cache of prompts.
+//! Text from a model: tokenizer, sampler, log-probabilities, sessions, batches of them, a cache of
+//! prompts.
 
 mod batch;
 mod generation;

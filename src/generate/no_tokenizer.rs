@@ -2,8 +2,8 @@
 
 use crate::error::Result;
 
-/// Tokens to text: without the feature `tokenizer` there is none. A [`TextStream`](crate::TextStream) without it still knows its
-/// limits.
+/// Tokens to text: without the feature `tokenizer` there is none. A
+/// [`TextStream`](crate::TextStream) without it still knows its limits.
 #[derive(Clone, Debug)]
 pub enum DecodeStream {}
 

@@ -1,4 +1,5 @@
-//! States of prompts that have been read before: a tree of token ids, with states at some of its nodes.
+//! States of prompts that have been read before: a tree of token ids, with states at some of its
+//! nodes.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,14 +10,16 @@ use crate::model::State;
 /// Tokens after which a long prompt leaves an entry, unless told otherwise.
 const INTERVAL: usize = 1024;
 
-/// What is remembered of sequences, so that one that begins like another need not be read again from its start.
+/// What is remembered of sequences, so that one that begins like another need not be read again
+/// from its start.
 ///
-/// Exact: a state after some tokens is the same bits however it came about, so a hit changes no bit of what follows. An
-/// entry costs its state, 4 bytes for each token that it shares with no other, and some hundred bytes. Once all take
-/// more than the budget, the entries that were not used for the longest time go.
+/// Exact: a state after some tokens is the same bits however it came about, so a hit changes no bit
+/// of what follows. An entry costs its state, 4 bytes for each token that it shares with no other,
+/// and some hundred bytes. Once all take more than the budget, the entries that were not used for
+/// the longest time go.
 ///
-/// Entries belong to a *space*, a number that those who may see each other's share: a hit shows in the time an answer
-/// takes, and tells what others have asked.
+/// Entries belong to a *space*, a number that those who may see each other's share: a hit shows in
+/// the time an answer takes, and tells what others have asked.
 #[derive(Debug)]
 pub struct PrefixCache {
     budget: usize,
@@ -53,7 +56,8 @@ pub struct CacheCounts {
 pub struct CacheHit {
     /// The state after the first tokens; [`State::position`] of them.
     pub state: State,
-    /// Where they were asked for, the scores of these tokens and the next one, from the second of the sequence on.
+    /// Where they were asked for, the scores of these tokens and the next one, from the second of
+    /// the sequence on.
     pub scores: Vec<Scored>,
 }
 
@@ -129,8 +133,9 @@ impl PrefixCache {
         CacheCounts { entries: self.order.len(), bytes: self.used, ..self.counts }
     }
 
-    /// The longest beginning of `ids` of which the state is known, but not all of them: at least one is left to be fed, to
-    /// give logits. With `scores`, only one of which the scores are known too, each with that many of the likeliest tokens.
+    /// The longest beginning of `ids` of which the state is known, but not all of them: at least
+    /// one is left to be fed, to give logits. With `scores`, only one of which the scores are known
+    /// too, each with that many of the likeliest tokens.
     pub fn find(&mut self, space: u64, ids: &[u32], scores: Option<usize>) -> Option<CacheHit> {
         let best = self.search(space, ids, scores);
         let Some((node, depth)) = best else {
@@ -155,7 +160,8 @@ impl PrefixCache {
         Some(hit)
     }
 
-    /// How many tokens at the beginning of `ids` are those of a sequence that is known, whether or not there is a state.
+    /// How many tokens at the beginning of `ids` are those of a sequence that is known, whether or
+    /// not there is a state.
     pub fn shared(&self, space: u64, ids: &[u32]) -> usize {
         let Some(&root) = self.roots.get(&space) else { return 0 };
         let (mut at, mut depth) = (root, 0);
@@ -203,8 +209,9 @@ impl PrefixCache {
         best
     }
 
-    /// Remembers the state after the first [`State::position`] tokens of `ids`, unless that alone is more than the budget. With `scores`, those of these tokens from the
-    /// second on are kept too, and that of the next one if it is known.
+    /// Remembers the state after the first [`State::position`] tokens of `ids`, unless that alone
+    /// is more than the budget. With `scores`, those of these tokens from the second on are kept
+    /// too, and that of the next one if it is known.
     ///
     /// # Errors
     /// As bringing the state to the host's memory, for one that lies on a GPU.
@@ -253,7 +260,8 @@ impl PrefixCache {
         Ok(())
     }
 
-    /// Drops the entries that were not used for the longest time, until the rest is within the budget.
+    /// Drops the entries that were not used for the longest time, until the rest is within the
+    /// budget.
     fn shrink(&mut self) {
         while self.used > self.budget
             && let Some((_, node)) = self.order.pop_first()

@@ -3,21 +3,22 @@
 use super::logprobs::{LogProbs, TokenLogProb};
 use crate::error::Result;
 
-/// A token with its log-probability, and the likeliest tokens in its place: of the model's own distribution, before any
-/// sampling option.
+/// A token with its log-probability, and the likeliest tokens in its place: of the model's own
+/// distribution, before any sampling option.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scored {
     /// The token.
     pub id: u32,
     /// ln of its probability, 0 or less.
     pub logprob: f32,
-    /// The likeliest tokens, as many as were asked for, likeliest first, on a tie the lower id first. Where this token is
-    /// one of them it has the same number there.
+    /// The likeliest tokens, as many as were asked for, likeliest first, on a tie the lower id
+    /// first. Where this token is one of them it has the same number there.
     pub likeliest: Vec<TokenLogProb>,
 }
 
 impl Scored {
-    /// Scores the token `id` at `position` by the logits before it, `[vocab_size]`, with `n` of the likeliest.
+    /// Scores the token `id` at `position` by the logits before it, `[vocab_size]`, with `n` of the
+    /// likeliest.
     ///
     /// # Errors
     /// As [`LogProbs::new`] and [`LogProbs::of`].

@@ -75,8 +75,8 @@ impl StopStrings {
     }
 }
 
-/// Bytes at the end of `text` that are the beginning of `stop`, but not all of it. Takes the time that the text takes, however
-/// long the stop string is.
+/// Bytes at the end of `text` that are the beginning of `stop`, but not all of it. Takes the time
+/// that the text takes, however long the stop string is.
 fn overlap(text: &str, stop: &str) -> usize {
     let starts = text.char_indices().map(|(at, _)| &text[at..]);
     let mut ends = starts.skip_while(|end| end.len() >= stop.len());

@@ -1,15 +1,16 @@
 //! `i2`: two bits a trit, 2.0 bits per weight.
 //!
-//! A code is the trit plus one: 0, 1, 2 for -1, 0, +1. The invalid code 3 counts as +2 in every kernel.
+//! A code is the trit plus one: 0, 1, 2 for -1, 0, +1. The invalid code 3 counts as +2 in every
+//! kernel.
 //!
 //! Columns come in groups of [`GROUP`] = 16, the last one filled up with zero trits. The tensor is
-//! strip after strip; in a strip, group after group; a group of a strip is 256 bytes: one byte `B[r][k]`
-//! at `4 * r + k` for each of the 64 rows `r` and `k` in 0..4, which holds the codes of columns
-//! `k`, `4 + k`, `8 + k`, `12 + k` of the group in bits 0-1, 2-3, 4-5, 6-7.
+//! strip after strip; in a strip, group after group; a group of a strip is 256 bytes: one byte
+//! `B[r][k]` at `4 * r + k` for each of the 64 rows `r` and `k` in 0..4, which holds the codes of
+//! columns `k`, `4 + k`, `8 + k`, `12 + k` of the group in bits 0-1, 2-3, 4-5, 6-7.
 //!
-//! So a shift by `2 * s` and a mask give, for 16 rows in 64 bytes, the columns `4 * s .. 4 * s + 4` as four
-//! neighbouring bytes per row: the operand of the 4-wide int8 dot products of x86 (`dpbusd`)
-//! and ARM (`sdot`), with four activations broadcast as the other one.
+//! So a shift by `2 * s` and a mask give, for 16 rows in 64 bytes, the columns `4 * s .. 4 * s + 4`
+//! as four neighbouring bytes per row: the operand of the 4-wide int8 dot products of x86
+//! (`dpbusd`) and ARM (`sdot`), with four activations broadcast as the other one.
 
 use super::{PackedMatrix, STRIP};
 

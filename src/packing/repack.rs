@@ -31,9 +31,10 @@ pub(crate) fn i2_strip_bytes(cols: usize) -> usize {
     i2::strip_offset(cols, 1)
 }
 
-/// Writes a strip of a `t5` matrix as `i2`. Every kernel then gives the sums that it gives for the strip as it was, also for
-/// bytes that no packer writes. `false`, and then `out` is of no use, where `i2` cannot say the same: where a row constant
-/// is not what the row's bytes make it, which a sound file has nowhere.
+/// Writes a strip of a `t5` matrix as `i2`. Every kernel then gives the sums that it gives for the
+/// strip as it was, also for bytes that no packer writes. `false`, and then `out` is of no use,
+/// where `i2` cannot say the same: where a row constant is not what the row's bytes make it, which
+/// a sound file has nowhere.
 ///
 /// # Panics
 /// If the matrix is not `t5`, it has no such strip, or `out` has not [`i2_strip_bytes`].
@@ -136,7 +137,8 @@ mod tests {
         assert_eq!(repacked(&matrix), None);
     }
 
-    /// Codes that no packer writes are zeros in `t5`, whatever their sign, and count so in the row constant.
+    /// Codes that no packer writes are zeros in `t5`, whatever their sign, and count so in the row
+    /// constant.
     #[test]
     fn invalid_codes_become_zeros() {
         let mut bytes = Packing::T5.pack_matrix(1, 10, &[1, -1, 1, 0, 1, -1, 0, 0, 1, 1]);

@@ -5,8 +5,9 @@ use std::cell::Cell;
 
 use super::signals::end;
 
-/// The system's allocator, for programs: where it has no memory left, the process ends with one line on stderr and exit
-/// code 1, after what [`Temporary`](super::Temporary) names has been removed. By default it would abort.
+/// The system's allocator, for programs: where it has no memory left, the process ends with one
+/// line on stderr and exit code 1, after what [`Temporary`](super::Temporary) names has been
+/// removed. By default it would abort.
 ///
 /// ```
 /// #[global_allocator]
@@ -20,7 +21,8 @@ thread_local! {
     static MAY_FAIL: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs what can do without the memory that it asks for, as by [`Vec::try_reserve`], on this thread.
+/// Runs what can do without the memory that it asks for, as by [`Vec::try_reserve`], on this
+/// thread.
 pub fn may_fail<T>(run: impl FnOnce() -> T) -> T {
     let before = MAY_FAIL.replace(true);
     let result = run();
@@ -31,7 +33,8 @@ pub fn may_fail<T>(run: impl FnOnce() -> T) -> T {
 // SAFETY: the system's allocator in all that it gives.
 unsafe impl GlobalAlloc for EndWithoutMemory {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promises are those that the system's allocator asks for; so in the other functions.
+        // SAFETY: the caller's promises are those that the system's allocator asks for; so in the
+        // other functions.
         given(unsafe { System.alloc(layout) }, layout.size())
     }
 

@@ -1,4 +1,5 @@
-//! How much memory this process may use: what the machine has left, and the limits of the control groups that it is in.
+//! How much memory this process may use: what the machine has left, and the limits of the control
+//! groups that it is in.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -119,7 +120,8 @@ fn mount(mounts: &str, v2: bool) -> Option<(PathBuf, PathBuf)> {
     })
 }
 
-/// What is left of a group's limit, pages of files counted that can be read again; `None` without a limit.
+/// What is left of a group's limit, pages of files counted that can be read again; `None` without a
+/// limit.
 fn left(root: &Path, folder: &Path, version: &Version) -> Option<u64> {
     let number = |name: &str| read(root, folder.join(name))?.trim().parse::<u64>().ok();
     let limit = version.limits.iter().filter_map(|name| number(name)).min()?;

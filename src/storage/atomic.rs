@@ -10,10 +10,12 @@ use crate::error::{Error, Result};
 
 /// A file that appears under its name only once it is complete.
 ///
-/// It is written to a unique name beside the final one, synced, and renamed. Dropped before [`commit`](Self::commit), it
-/// is removed; a killed process leaves the old file as it was, and the unique name behind, which the next file of that name removes.
+/// It is written to a unique name beside the final one, synced, and renamed. Dropped before
+/// [`commit`](Self::commit), it is removed; a killed process leaves the old file as it was, and the
+/// unique name behind, which the next file of that name removes.
 ///
-/// A file that is replaced hands its permissions on, and its owner and group where the system allows it.
+/// A file that is replaced hands its permissions on, and its owner and group where the system
+/// allows it.
 #[derive(Debug)]
 pub struct AtomicFile {
     temp: tempfile::NamedTempFile,
@@ -25,10 +27,12 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Starts a file that is to be `path`. With `replace` false an existing file is kept, and is an error.
+    /// Starts a file that is to be `path`. With `replace` false an existing file is kept, and is an
+    /// error.
     ///
     /// # Errors
-    /// [`Error::Io`] where the folder cannot be written, [`Error::Invalid`] where `path` exists or cannot be a file.
+    /// [`Error::Io`] where the folder cannot be written, [`Error::Invalid`] where `path` exists or
+    /// cannot be a file.
     pub fn create(path: &Path, replace: bool) -> Result<AtomicFile> {
         // As any new file: the umask takes its part.
         AtomicFile::with_mode(path, replace, 0o666)
@@ -109,7 +113,8 @@ impl AtomicFile {
     /// Syncs the file and gives it its name.
     ///
     /// # Errors
-    /// [`Error::Io`] where that fails, [`Error::Invalid`] where the file exists by now and is not to be replaced.
+    /// [`Error::Io`] where that fails, [`Error::Invalid`] where the file exists by now and is not
+    /// to be replaced.
     pub fn commit(self) -> Result<()> {
         let AtomicFile { temp, temporary, path, replace, old } = self;
         // As it is by now, if it still is.
@@ -124,7 +129,8 @@ impl AtomicFile {
             _ => Error::io("cannot write", &path)(error.error),
         })?;
         drop(temporary);
-        // The rename is on disk once the folder is; a file system that cannot sync folders has done its best.
+        // The rename is on disk once the folder is; a file system that cannot sync folders has done
+        // its best.
         if let Some(folder) = path.parent() {
             let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
             if let Ok(folder) = File::open(folder) {
@@ -135,7 +141,8 @@ impl AtomicFile {
     }
 }
 
-/// Writes a small file, whole or not at all; an existing one is replaced, a new one only its owner may read.
+/// Writes a small file, whole or not at all; an existing one is replaced, a new one only its owner
+/// may read.
 ///
 /// # Errors
 /// As [`AtomicFile`].
@@ -148,8 +155,9 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
 /// What its owner may read and write, and nobody else.
 const PRIVATE: u32 = 0o600;
 
-/// Gives a new file, so far private, the permissions of the one that it replaces, and owner and group where the system
-/// allows it: root may give files away, others only to groups that they are in.
+/// Gives a new file, so far private, the permissions of the one that it replaces, and owner and
+/// group where the system allows it: root may give files away, others only to groups that they are
+/// in.
 #[cfg(unix)]
 fn take_over(new: &File, old: &Metadata) {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};

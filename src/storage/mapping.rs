@@ -21,8 +21,9 @@ impl Mapping {
     /// Maps the file at `path`.
     ///
     /// # Errors
-    /// [`Error::Io`] where it cannot be opened or mapped, [`Error::Invalid`] where it is no regular file, is empty, is larger
-    /// than this process can map, or finds no room beside what the process has mapped already.
+    /// [`Error::Io`] where it cannot be opened or mapped, [`Error::Invalid`] where it is no regular
+    /// file, is empty, is larger than this process can map, or finds no room beside what the
+    /// process has mapped already.
     pub fn open(path: &Path) -> Result<Mapping> {
         // Asked before opening: opening a named pipe would wait for a writer.
         let meta = std::fs::metadata(path).map_err(Error::io("cannot open", path))?;
@@ -36,9 +37,9 @@ impl Mapping {
             return Err(Error::invalid(path, "the file is empty"));
         }
         mappable(len).map_err(|reason| Error::invalid(path, reason))?;
-        // SAFETY: the mapping is read-only and private. Another process can still change the file; the
-        // bytes are only ever read as plain integers and floats, every value of which is handled, and a
-        // read past a new end raises SIGBUS, which ends the process.
+        // SAFETY: the mapping is read-only and private. Another process can still change the file;
+        // the bytes are only ever read as plain integers and floats, every value of which is
+        // handled, and a read past a new end raises SIGBUS, which ends the process.
         let map =
             unsafe { memmap2::Mmap::map(&file) }.map_err(|error| match error.raw_os_error() {
                 // Addresses are what is short: no page is read yet.
@@ -49,8 +50,8 @@ impl Mapping {
         Ok(Mapping { map, file, slot })
     }
 
-    /// Tells Linux how the bytes of `range` will be read, whole pages of whatever size around them. A version that
-    /// does not know the advice ignores it: nothing but speed depends on it.
+    /// Tells Linux how the bytes of `range` will be read, whole pages of whatever size around them.
+    /// A version that does not know the advice ignores it: nothing but speed depends on it.
     ///
     /// # Panics
     /// If `range` is not inside the file.
@@ -64,8 +65,8 @@ impl Mapping {
         let _ = (advice, range_len);
     }
 
-    /// Maps the pages of `range` now, reading those from the disk that are not in memory. Pages that cannot be
-    /// mapped this way are when they are read.
+    /// Maps the pages of `range` now, reading those from the disk that are not in memory. Pages
+    /// that cannot be mapped this way are when they are read.
     ///
     /// # Panics
     /// If `range` is not inside the file.
@@ -81,8 +82,9 @@ impl Mapping {
         }
     }
 
-    /// Takes the pages of `range` out of this process. In the page cache they stay, for as long as the system needs the memory
-    /// for nothing else; where they are used again they come from there, or from the disk.
+    /// Takes the pages of `range` out of this process. In the page cache they stay, for as long as
+    /// the system needs the memory for nothing else; where they are used again they come from
+    /// there, or from the disk.
     ///
     /// # Panics
     /// If `range` is not inside the file.
@@ -90,8 +92,9 @@ impl Mapping {
         let (start, len) = (range.start, self.map[range].len());
         #[cfg(target_os = "linux")]
         {
-            // SAFETY: the mapping is of a file and never written, so a page that is dropped while someone reads it comes back
-            // with the same bytes. Where the call fails, as for locked pages, they stay.
+            // SAFETY: the mapping is of a file and never written, so a page that is dropped while
+            // someone reads it comes back with the same bytes. Where the call fails, as for locked
+            // pages, they stay.
             unsafe {
                 let _ =
                     self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len);
@@ -101,8 +104,9 @@ impl Mapping {
         let _ = (start, len);
     }
 
-    /// Gives the pages of `range` back to the system, those of the page cache too: they are read from the disk again
-    /// when they are used. Pages that another process has mapped, and large ones that reach out of the range, stay.
+    /// Gives the pages of `range` back to the system, those of the page cache too: they are read
+    /// from the disk again when they are used. Pages that another process has mapped, and large
+    /// ones that reach out of the range, stay.
     ///
     /// # Panics
     /// If `range` is not inside the file.
@@ -111,8 +115,9 @@ impl Mapping {
         #[cfg(target_os = "linux")]
         {
             let advice = memmap2::UncheckedAdvice::DontNeed;
-            // SAFETY: the mapping is of a file and never written, so a page that is dropped while someone reads it
-            // comes back with the same bytes. Both calls are hints: where one fails, pages stay.
+            // SAFETY: the mapping is of a file and never written, so a page that is dropped while
+            // someone reads it comes back with the same bytes. Both calls are hints: where one
+            // fails, pages stay.
             unsafe {
                 let _ = self.map.unchecked_advise_range(advice, start, len);
                 let (start, len) = (start as libc::off_t, len as libc::off_t);
@@ -124,7 +129,8 @@ impl Mapping {
     }
 }
 
-/// Keeps the pages of `bytes`, of whatever size, in memory until they are unmapped, reading those that are not there.
+/// Keeps the pages of `bytes`, of whatever size, in memory until they are unmapped, reading those
+/// that are not there.
 ///
 /// # Errors
 /// What the system says: mostly that the limit on locked memory is too low.
@@ -147,8 +153,9 @@ pub enum Advice {
     Random,
     /// All of it, soon: reading begins at once, beside the program.
     WillNeed,
-    /// In pages of 2 MB, where the file system can: fewer of them have to be mapped. Where the system's large pages are
-    /// larger, as with its small ones of 16 KB, as [`Normal`](Self::Normal).
+    /// In pages of 2 MB, where the file system can: fewer of them have to be mapped. Where the
+    /// system's large pages are larger, as with its small ones of 16 KB, as
+    /// [`Normal`](Self::Normal).
     HugePages,
 }
 
@@ -162,8 +169,9 @@ impl Advice {
             Advice::Sequential => (Kernel::NoHugePage, Some(Kernel::Sequential)),
             Advice::Random => (Kernel::NoHugePage, Some(Kernel::Random)),
             Advice::WillNeed => (Kernel::NoHugePage, Some(Kernel::WillNeed)),
-            // The kernel then reads a whole large page at once, which may be more than the process's control group has room
-            // for: with small pages of 16 KB large ones have 32 MB, with 64 KB half a gigabyte.
+            // The kernel then reads a whole large page at once, which may be more than the
+            // process's control group has room for: with small pages of 16 KB large ones have 32
+            // MB, with 64 KB half a gigabyte.
             Advice::HugePages => {
                 (Kernel::Normal, (large_page() <= LARGE_PAGE).then_some(Kernel::HugePage))
             }
@@ -172,7 +180,8 @@ impl Advice {
     }
 }
 
-/// The large pages that are requested: 2 MB, those of x86-64 and of aarch64 with small pages of 4 KB.
+/// The large pages that are requested: 2 MB, those of x86-64 and of aarch64 with small pages of 4
+/// KB.
 pub(crate) const LARGE_PAGE: usize = 2 << 20;
 
 /// Bytes of this system's large pages; 0 where it has none.
@@ -182,7 +191,8 @@ fn large_page() -> usize {
     size.ok().and_then(|size| size.trim().parse().ok()).unwrap_or(0)
 }
 
-/// Whether a file of `len` bytes can be mapped in this process: one of 32 bits has 2 GiB less one byte for it at most.
+/// Whether a file of `len` bytes can be mapped in this process: one of 32 bits has 2 GiB less one
+/// byte for it at most.
 ///
 /// # Errors
 /// The reason, to be put after a file's name.

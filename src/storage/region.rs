@@ -17,8 +17,8 @@ pub(crate) struct Region {
     used: usize,
 }
 
-// SAFETY: the pointer is into the mapping, which any thread may use; it is only handed out, by `&mut self`, in pieces that do
-// not overlap.
+// SAFETY: the pointer is into the mapping, which any thread may use; it is only handed out, by
+// `&mut self`, in pieces that do not overlap.
 unsafe impl Send for Region {}
 
 /// Some bytes of a region, whoever has it alone may use them. They start at a multiple of 64.
@@ -35,7 +35,8 @@ unsafe impl Send for Piece {}
 unsafe impl Sync for Piece {}
 
 impl Region {
-    /// A region with room for pieces of these lengths; `None` where the system has no memory or no addresses for it.
+    /// A region with room for pieces of these lengths; `None` where the system has no memory or no
+    /// addresses for it.
     pub fn new(pieces: impl Iterator<Item = usize>) -> Option<Region> {
         let mut len = 0usize;
         for piece in pieces {
@@ -67,8 +68,9 @@ impl Deref for Piece {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: `len` bytes of the mapping, which `_map` keeps; no other piece has them, and the region itself never touches
-        // them, so that whoever has the piece says who may read and write.
+        // SAFETY: `len` bytes of the mapping, which `_map` keeps; no other piece has them, and the
+        // region itself never touches them, so that whoever has the piece says who may read and
+        // write.
         unsafe { std::slice::from_raw_parts(self.start, self.len) }
     }
 }

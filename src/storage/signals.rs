@@ -1,8 +1,8 @@
 //! Signals that files bring about, for programs.
 //!
-//! A mapped file that is cut short by another program, or whose disk fails, answers a read with SIGBUS. A write past the
-//! limit on the size of files answers with SIGXFSZ. By default both end the process on the spot, and leave behind what it was
-//! writing.
+//! A mapped file that is cut short by another program, or whose disk fails, answers a read with
+//! SIGBUS. A write past the limit on the size of files answers with SIGXFSZ. By default both end
+//! the process on the spot, and leave behind what it was writing.
 
 use std::ffi::{CString, c_char};
 use std::path::Path;
@@ -12,14 +12,15 @@ use std::sync::{Mutex, Once, PoisonError};
 
 use crate::error::Line;
 
-/// From now on, a mapped file that shrinks or fails to be read ends the process with one line on stderr and exit
-/// code 1, after what [`Temporary`] names has been removed; and a write past the limit on the size of files is an error
-/// like any other. For programs, not libraries: it takes over SIGBUS and ignores SIGXFSZ. Mappings and temporary files made
-/// before are not covered.
+/// From now on, a mapped file that shrinks or fails to be read ends the process with one line on
+/// stderr and exit code 1, after what [`Temporary`] names has been removed; and a write past the
+/// limit on the size of files is an error like any other. For programs, not libraries: it takes
+/// over SIGBUS and ignores SIGXFSZ. Mappings and temporary files made before are not covered.
 pub fn handle_signals() {
     INSTALL.call_once(|| {
-        // SAFETY: an all-zero sigaction is valid; the handler has the signature SA_SIGINFO asks for and calls
-        // only async-signal-safe functions. Where a call fails the default action stays, which ends the process.
+        // SAFETY: an all-zero sigaction is valid; the handler has the signature SA_SIGINFO asks for
+        // and calls only async-signal-safe functions. Where a call fails the default action stays,
+        // which ends the process.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = on_sigbus as *const () as usize;
@@ -55,7 +56,8 @@ impl<T> List<T> {
 
     /// Safe to call in a signal handler.
     fn iter(&self) -> impl Iterator<Item = &'static T> {
-        // SAFETY: null, or an entry that was leaked when it was published: valid for ever, and only read.
+        // SAFETY: null, or an entry that was leaked when it was published: valid for ever, and only
+        // read.
         let first = unsafe { self.first.load(Ordering::Acquire).as_ref() };
         std::iter::successors(first, |entry| entry.next).map(|entry| &entry.value)
     }
@@ -150,9 +152,9 @@ impl Slot {
 
 static TEMPORARY: List<Text> = List::new();
 
-/// While this lives, a file or a folder is removed if the process ends by a lost mapping (see [`handle_signals`]) or without
-/// memory (see [`EndWithoutMemory`](super::EndWithoutMemory)). A folder is only if nothing is left in it but files that are named
-/// this way too.
+/// While this lives, a file or a folder is removed if the process ends by a lost mapping (see
+/// [`handle_signals`]) or without memory (see [`EndWithoutMemory`](super::EndWithoutMemory)). A
+/// folder is only if nothing is left in it but files that are named this way too.
 #[derive(Debug)]
 pub struct Temporary {
     place: Option<&'static Text>,
@@ -190,7 +192,8 @@ impl Temporary {
         for remove in [libc::unlink, libc::rmdir] {
             for place in TEMPORARY.iter() {
                 let path = place.take_raw();
-                // SAFETY: a C string that is this call's own until it is put back; it is never freed here.
+                // SAFETY: a C string that is this call's own until it is put back; it is never
+                // freed here.
                 if !path.is_null() && unsafe { remove(path) } != 0 {
                     place.0.store(path, Ordering::Release);
                 }
@@ -215,7 +218,8 @@ extern "C" fn on_sigbus(
     info: *mut libc::siginfo_t,
     _context: *mut libc::c_void,
 ) {
-    // SAFETY: Linux passes a valid siginfo with SA_SIGINFO. Only a signal of its own has an address.
+    // SAFETY: Linux passes a valid siginfo with SA_SIGINFO. Only a signal of its own has an
+    // address.
     let (address, sent) = unsafe { ((*info).si_addr() as usize, (*info).si_code <= 0) };
     let holds = |slot: &&Slot| {
         let (start, end) = (slot.start.load(Ordering::Acquire), slot.end.load(Ordering::Acquire));
@@ -246,7 +250,8 @@ pub fn is_ignored(signal: i32) -> bool {
 
 /// Ends the process by the loss of a mapping.
 fn lost(slot: &Slot) -> ! {
-    // Only whoever ends the process takes the message: of two threads, one would have it and the other be the first.
+    // Only whoever ends the process takes the message: of two threads, one would have it and the
+    // other be the first.
     ends();
     let message = slot.message.take_raw();
     // SAFETY: null, or a C string that is never freed: nobody else can take it any more.
@@ -254,7 +259,8 @@ fn lost(slot: &Slot) -> ! {
     end_now(message.map_or(&[], |message| message.to_bytes()))
 }
 
-/// Ends the process with a line and exit code 1, once for all threads. Safe to call in a signal handler, and allocates nothing.
+/// Ends the process with a line and exit code 1, once for all threads. Safe to call in a signal
+/// handler, and allocates nothing.
 pub(super) fn end(line: &[u8]) -> ! {
     ends();
     end_now(line)

@@ -17,8 +17,8 @@ const AGE: Duration = Duration::from_secs(60);
 
 /// The unfinished outputs of one name in a folder: files or folders called `.NAME.XXXXXX.tmp`.
 ///
-/// Each is locked by the program that writes it, and a lock ends with its program. So one that is not locked was left behind,
-/// by a kill or a loss of power.
+/// Each is locked by the program that writes it, and a lock ends with its program. So one that is
+/// not locked was left behind, by a kill or a loss of power.
 pub struct Unfinished {
     prefix: OsString,
 }
@@ -39,12 +39,14 @@ impl Unfinished {
         builder
     }
 
-    /// Locks a new one, for as long as it is open. Where there are no locks it stays behind if the program is killed.
+    /// Locks a new one, for as long as it is open. Where there are no locks it stays behind if the
+    /// program is killed.
     pub fn hold(new: &File) {
         let _ = new.try_lock();
     }
 
-    /// Removes those in `folder` that nobody writes any more. That it cannot is no reason not to write another.
+    /// Removes those in `folder` that nobody writes any more. That it cannot is no reason not to
+    /// write another.
     pub fn remove_left_behind(&self, folder: &Path) {
         let Ok(entries) = fs::read_dir(folder) else { return };
         for entry in entries.flatten() {

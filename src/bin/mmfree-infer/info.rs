@@ -61,7 +61,8 @@ struct Info {
     weight_bytes: u64,
     /// Bytes of this process's own memory that re-packed matrices take, in place of the file's.
     repacked_bytes: u64,
-    /// Memory that this process may use, and whose limit that is; absent where the system does not say.
+    /// Memory that this process may use, and whose limit that is; absent where the system does not
+    /// say.
     #[serde(skip_serializing_if = "Option::is_none")]
     allowance: Option<Allowance>,
     /// Bytes that each token reads from the disk, as there is no room for the weights.

@@ -27,7 +27,8 @@ fn main() -> ExitCode {
     mmfree::storage::handle_signals();
     let args = match Args::read() {
         Ok(args) => args,
-        // Help and version are output like any other; what was typed wrongly goes to stderr, with exit code 2.
+        // Help and version are output like any other; what was typed wrongly goes to stderr, with
+        // exit code 2.
         Err(error) if !error.use_stderr() => {
             return match report::print(&error.render().to_string()) {
                 Ok(()) => ExitCode::SUCCESS,

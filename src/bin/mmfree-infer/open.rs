@@ -51,8 +51,8 @@ impl Opened {
         Ok(Opened { model, threads: args.threads, tokenizer: OnceCell::new(), time })
     }
 
-    /// Brings the model file into memory as the arguments ask for it, and says what there is no room for. A signal ends the
-    /// reading, and is left to the caller.
+    /// Brings the model file into memory as the arguments ask for it, and says what there is no
+    /// room for. A signal ends the reading, and is left to the caller.
     pub fn prepare(
         &self,
         args: &MemoryArgs,

@@ -87,7 +87,8 @@ fn windows(ids: &[u32], prefix: &[u32], context: Option<usize>) -> Vec<Vec<u32>>
     text.chunks(room).map(|text| [prefix, text].concat()).collect()
 }
 
-/// Adds the nats of all tokens of a sequence but the first, each given those before it; breaks off when interrupted.
+/// Adds the nats of all tokens of a sequence but the first, each given those before it; breaks off
+/// when interrupted.
 fn measure(
     model: &Model,
     ids: &[u32],

@@ -23,8 +23,8 @@ impl From<AdviceArg> for Advice {
     }
 }
 
-/// Brings the file into memory as the arguments ask for it, and says what to expect where it has no room. A signal
-/// ends the reading, and is left to the caller.
+/// Brings the file into memory as the arguments ask for it, and says what to expect where it has no
+/// room. A signal ends the reading, and is left to the caller.
 pub fn prepare(
     model: &Model,
     args: &MemoryArgs,

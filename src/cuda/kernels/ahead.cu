@@ -1,6 +1,7 @@
-// A launch ahead of its token: the blocks are there, their first weights on the way, when the host says which token it is. It says so
-// in its own memory, which one block looks at, and tells the others what it has seen: a token, or that the launch is not wanted, which
-// is also so when none has come for some time. Then nothing has been touched, and the host is told.
+// A launch ahead of its token: the blocks are there, their first weights on the way, when the host
+// says which token it is. It says so in its own memory, which one block looks at, and tells the
+// others what it has seen: a token, or that the launch is not wanted, which is also so when none
+// has come for some time. Then nothing has been touched, and the host is told.
 
 // No token.
 #define NONE 0xffffffffu
@@ -10,7 +11,8 @@
 // The number of a launch in the upper half of a word, its token in the lower one.
 __device__ __forceinline__ u64 order(u32 number, u32 token) { return (u64)number << 32 | token; }
 
-// Waits for the token, one thread of the first block. The host has gone beyond the launch when it writes a later number.
+// Waits for the token, one thread of the first block. The host has gone beyond the launch when it
+// writes a later number.
 __device__ __forceinline__ u32 hear_host(const Decode& p) {
     long long began = clock64();
     u64 heard;
@@ -23,7 +25,8 @@ __device__ __forceinline__ u32 hear_host(const Decode& p) {
     return NONE;
 }
 
-// The launch's token, or NONE, the same in all blocks. Begins and ends with all threads of the block together.
+// The launch's token, or NONE, the same in all blocks. Begins and ends with all threads of the
+// block together.
 __device__ __forceinline__ u32 await_token(const Decode& p, Memory* memory) {
     if (threadIdx.x == 0) {
         u32 token;

@@ -1,5 +1,5 @@
-// The float operations of docs/NUMERICS.md, as src/ops.rs has them. Compiled with --fmad=false and IEEE division and square
-// root, so that each gives the CPU's bits.
+// The float operations of docs/NUMERICS.md, as src/ops.rs has them. Compiled with --fmad=false and
+// IEEE division and square root, so that each gives the CPU's bits.
 
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -69,10 +69,12 @@ __device__ __forceinline__ int quantise_one(float y, float s) {
     return min(max(q, -128), 127);
 }
 
-// Sum of squares by the 16 lanes of a half warp, in the CPU's order: element j goes to lane j mod 16, then lanes 8, 4, 2
-// and 1 apart are added. `lane` is 0..15; lane 0 has the sum. All 32 lanes of the warp must call it.
+// Sum of squares by the 16 lanes of a half warp, in the CPU's order: element j goes to lane j mod
+// 16, then lanes 8, 4, 2 and 1 apart are added. `lane` is 0..15; lane 0 has the sum. All 32 lanes
+// of the warp must call it.
 __device__ __forceinline__ float sum_squares(const float* v, int n, int lane) {
-    // The adds wait for each other, so the loads of the next run are under way during those of this one.
+    // The adds wait for each other, so the loads of the next run are under way during those of this
+    // one.
     const int run = 16;
     float sum = 0.0f, next[run];
     int j = lane, whole = n / (16 * run);
@@ -123,14 +125,16 @@ __device__ __forceinline__ void mma(int* c, const u32* a, u32 b0, u32 b1) {
 }
 #endif
 
-// Quantised rows are stored in the order in which the matrix kernels read them: in each chunk of 128 columns, the word of
-// columns 32 k + 16 h + 4 t .. + 4 stands at 8 t + 2 k + h. `word` counts words of four columns from the row's start.
+// Quantised rows are stored in the order in which the matrix kernels read them: in each chunk of
+// 128 columns, the word of columns 32 k + 16 h + 4 t .. + 4 stands at 8 t + 2 k + h. `word` counts
+// words of four columns from the row's start.
 __device__ __forceinline__ int permuted(int word) {
     int chunk = word >> 5, k = word >> 3 & 3, h = word >> 2 & 1, t = word & 3;
     return chunk << 5 | t << 3 | k << 1 | h;
 }
 
-// An element of the embedding as float32: `kind` is 0 for float32, 1 for float16, 2 for bfloat16, 3 for int8 with a scale per row.
+// An element of the embedding as float32: `kind` is 0 for float32, 1 for float16, 2 for bfloat16, 3
+// for int8 with a scale per row.
 __device__ __forceinline__ float embedded(const u8* table, const float* scales, int kind, u64 token,
                                           int width, int j) {
     u64 at = token * width + j;
@@ -168,8 +172,9 @@ __device__ __forceinline__ int warp_sum(int v) {
 #endif
 }
 
-// The factor of an RMS norm of the block's row `v`; also readies the shared words of `quantise_row`. Begins and ends
-// with all threads together. `report` is whether this block reports errors.
+// The factor of an RMS norm of the block's row `v`; also readies the shared words of
+// `quantise_row`. Begins and ends with all threads together. `report` is whether this block reports
+// errors.
 __device__ __forceinline__ float block_rms(const float* v, int n, float eps, Shared* s, bool report,
                                            u64* error, int op, int row) {
     __syncthreads();
@@ -188,8 +193,8 @@ __device__ __forceinline__ float block_rms(const float* v, int n, float eps, Sha
     return s->factor;
 }
 
-// Word `word` of a quantised row: four values, of which those past `n` are zero. `v` and `norm` are read to the next multiple
-// of four.
+// Word `word` of a quantised row: four values, of which those past `n` are zero. `v` and `norm` are
+// read to the next multiple of four.
 __device__ __forceinline__ u32 quantise_word(const float* v, int n, int word, float factor,
                                              const float* norm, float scale, int& sum) {
     int live = n - 4 * word;
@@ -202,9 +207,10 @@ __device__ __forceinline__ u32 quantise_word(const float* v, int n, int word, fl
     return (u32)(a & 255) | (u32)(b & 255) << 8 | (u32)(c & 255) << 16 | (u32)d << 24;
 }
 
-// Norms and quantises the block's row for `count` matrices (1 or 3), each with its norm weights. `q[m]` takes `chunks` * 32
-// words, permuted; `step[m]` and `s->sum[m]` are what the integers need to become floats again. Ends with all threads
-// together. Each of the block's threads gets the steps. `v` and the weights are read to the next multiple of four.
+// Norms and quantises the block's row for `count` matrices (1 or 3), each with its norm weights.
+// `q[m]` takes `chunks` * 32 words, permuted; `step[m]` and `s->sum[m]` are what the integers need
+// to become floats again. Ends with all threads together. Each of the block's threads gets the
+// steps. `v` and the weights are read to the next multiple of four.
 template <int COUNT>
 __device__ __forceinline__ void quantise_row(const float* v, int n, int chunks, float factor,
                                              const float* const* weight, u32* const* q, float* step,

@@ -1,11 +1,12 @@
 // A phase of a layer, and the decode kernel: see shape.cu.
 
-// Whether the norm of a layer is applied after the barrier before the products: only their outputs need it. Where a thread has few
-// words it costs more than it gains.
+// Whether the norm of a layer is applied after the barrier before the products: only their outputs
+// need it. Where a thread has few words it costs more than it gains.
 #define AFTER_READY (HIDDEN > 1024)
 
-// The slow path of a phase: corrections are added to its sums, or these are computed again, and errors are reported. Begins when all
-// is resolved, ends with a barrier of all threads. A function of its own, since code that is jumped over takes time to fetch too.
+// The slow path of a phase: corrections are added to its sums, or these are computed again, and
+// errors are reported. Begins when all is resolved, ends with a barrier of all threads. A function
+// of its own, since code that is jumped over takes time to fetch too.
 template <int P>
 __device__ __noinline__ void put_right(const Decode& p, const u8* base, int layer, Memory* memory, int* acc, bool bad_row) {
     using S = Shape<P>;
@@ -44,8 +45,8 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
                         : P == GATE ? exchange + O_AT
                         : P == DOWN ? exchange + U_AT
                                     : set_of(p, layer - 1) + DOWN_AT;
-    // The norms were prefetched in the phase before. They go into registers before the row comes: then nothing waits for them,
-    // and others take their place.
+    // The norms were prefetched in the phase before. They go into registers before the row comes:
+    // then nothing waits for them, and others take their place.
     float4 norms[S::norms][S::each];
     float size[S::inputs];
     {
@@ -210,7 +211,8 @@ __device__ __forceinline__ void phase(const Decode& p, const u8* base, int layer
 
 extern "C" __global__ void __launch_bounds__(ALL_THREADS, 1) decode(const __grid_constant__ Decode p) {
     extern __shared__ uint4 shared[];
-    // The address in a register: else the compiler computes it in many places, each time from a special register.
+    // The address in a register: else the compiler computes it in many places, each time from a
+    // special register.
     u32 shared_at;
     asm volatile("mov.u32 %0, %1;" : "=r"(shared_at) : "r"(shared_address(shared)));
     Memory* memory = (Memory*)__cvta_shared_to_generic(shared_at);

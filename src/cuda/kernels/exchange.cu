@@ -47,10 +47,12 @@ __device__ __forceinline__ float* set_of(const Decode& p, int layer) {
     return p.exchange + (p.first_set + (u32)layer) % SETS * EXCHANGE;
 }
 
-// Empties this block's share of the exchange of the next layer but one, by `threads` threads. Called in the phase OUT. What is
-// there is of the layer before last, and nobody reads it any more: this block has had outputs of the layer before, which wait
-// for all blocks (each has some part in a layer: see decode.rs) to have gone beyond it. The fence has the emptying done before
-// the block's outputs of the phases after the next; a block begins to read there when it has those of the whole next layer.
+// Empties this block's share of the exchange of the next layer but one, by `threads` threads.
+// Called in the phase OUT. What is there is of the layer before last, and nobody reads it any more:
+// this block has had outputs of the layer before, which wait for all blocks (each has some part in
+// a layer: see decode.rs) to have gone beyond it. The fence has the emptying done before the
+// block's outputs of the phases after the next; a block begins to read there when it has those of
+// the whole next layer.
 __device__ __forceinline__ void empty(const Decode& p, int layer, int thread, int threads) {
     uint4* to = (uint4*)set_of(p, layer + 2);
     for (int j = blockIdx.x + BLOCKS * thread; j < EXCHANGE / 4; j += BLOCKS * threads)
@@ -65,11 +67,13 @@ __device__ __noinline__ void fail(const Decode& p, int op) {
     __threadfence_system();
 }
 
-// Waits for most of 32 outputs from all over a row: when they are there, the rest will be by the time that the row is loaded.
+// Waits for most of 32 outputs from all over a row: when they are there, the rest will be by the
+// time that the row is loaded.
 #define MOST_ARE_THERE 24
 
-// Waits for outputs from all over a row, one warp for all: were all threads to ask for the whole row again and again, they would
-// keep the L2 cache from everything else. Ends with all threads together.
+// Waits for outputs from all over a row, one warp for all: were all threads to ask for the whole
+// row again and again, they would keep the L2 cache from everything else. Ends with all threads
+// together.
 template <int P>
 __device__ __forceinline__ void await_some(const float* row) {
     constexpr int runs = (Shape<P>::columns + 15) / 16;
@@ -83,7 +87,8 @@ __device__ __forceinline__ void await_some(const float* row) {
     meet<ALONE>();
 }
 
-// Asks for a row's words of this thread, zeros past its end. Gives EMPTY where something is not there yet.
+// Asks for a row's words of this thread, zeros past its end. Gives EMPTY where something is not
+// there yet.
 template <int P>
 __device__ __forceinline__ u32 ask_for_row(const float* from, float4* v) {
     constexpr int last = Shape<P>::columns % 4;

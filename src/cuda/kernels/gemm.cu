@@ -1,11 +1,13 @@
-// Many rows through a ternary matrix: exact int32 sums of int8 activations and 2-bit codes, then floats.
+// Many rows through a ternary matrix: exact int32 sums of int8 activations and 2-bit codes, then
+// floats.
 
-// A code is the trit plus one, so the sum of a row's activations is taken off the sum of the products.
+// A code is the trit plus one, so the sum of a row's activations is taken off the sum of the
+// products.
 struct Gemm {
     // [tiles][matrices][chunks / 2] tiles of relay.cu.
     const uint2* weights;
-    // Of each matrix: quantised rows, [rows][chunks * 128] bytes, permuted; their steps and sums; the output, with `stride`
-    // floats from row to row.
+    // Of each matrix: quantised rows, [rows][chunks * 128] bytes, permuted; their steps and sums;
+    // the output, with `stride` floats from row to row.
     const uint4* q[3];
     const float* step[3];
     const int* sum[3];
@@ -34,8 +36,9 @@ __device__ __forceinline__ void copy_async(u32 to, const void* from) {
 }
 #endif
 
-// By tensor cores. A block makes 128 outputs x 128 tokens: 4 x 2 warps of 32 x 64. Weights go from memory to registers,
-// where they become bytes; activations through a ring of tiles in shared memory.
+// By tensor cores. A block makes 128 outputs x 128 tokens: 4 x 2 warps of 32 x 64. Weights go from
+// memory to registers, where they become bytes; activations through a ring of tiles in shared
+// memory.
 extern "C" __global__ void __launch_bounds__(256, 2) gemm_mma(Gemm p) {
 #if __CUDA_ARCH__ >= 800
     extern __shared__ uint4 ring[];
@@ -54,8 +57,8 @@ extern "C" __global__ void __launch_bounds__(256, 2) gemm_mma(Gemm p) {
 #pragma unroll
             for (int e = 0; e < 4; e++) acc[r][n][e] = 0;
 
-    // A tile is 128 tokens x 128 bytes, 8 units of 16 bytes a token; an odd token has its units swapped in pairs, so that
-    // the reads below fall on different banks.
+    // A tile is 128 tokens x 128 bytes, 8 units of 16 bytes a token; an odd token has its units
+    // swapped in pairs, so that the reads below fall on different banks.
     auto fetch = [&](int chunk) {
         if (chunk < p.chunks) {
 #pragma unroll
@@ -123,8 +126,8 @@ extern "C" __global__ void __launch_bounds__(256, 2) gemm_mma(Gemm p) {
 #endif
 }
 
-// By dot products of four bytes, for small batches and for GPUs without the instruction above. A warp makes 16 outputs x
-// up to 8 tokens, a block 128 outputs.
+// By dot products of four bytes, for small batches and for GPUs without the instruction above. A
+// warp makes 16 outputs x up to 8 tokens, a block 128 outputs.
 extern "C" __global__ void __launch_bounds__(256) gemm_dot(Gemm p) {
     const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
     const int tile = blockIdx.x * 8 + (threadIdx.x >> 5), m = blockIdx.z, token0 = blockIdx.y * 8;

@@ -1,4 +1,5 @@
-// The warps beside those that compute: one works out norms; some help to multiply, where there are any.
+// The warps beside those that compute: one works out norms; some help to multiply, where there are
+// any.
 
 // The phase after one; true where it was the last.
 __device__ __forceinline__ bool next_phase(const Decode& p, int& phase, int& layer) {

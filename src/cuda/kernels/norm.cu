@@ -16,8 +16,8 @@ __device__ __forceinline__ void get_terms(float4* terms, const float4* from) {
     for (int i = 0; i < 4; i++) terms[i] = from[i];
 }
 
-// Sums a lane's terms, one after the other, 16 times `runs`. One run is read while another is added; what is read past the end is
-// not used.
+// Sums a lane's terms, one after the other, 16 times `runs`. One run is read while another is
+// added; what is read past the end is not used.
 __device__ __forceinline__ float add_squares(const float4* from, int runs) {
     float sum = 0.0f;
     float4 even[4], odd[4];
@@ -54,9 +54,10 @@ __device__ __forceinline__ void add_row(Memory* memory, int stride) {
 // Whether a quotient of two such, and all on the way to it, is far from the ends of the exponents.
 __device__ __forceinline__ bool plain(float v) { return (__float_as_uint(v) & 0x7fffffffu) - 0x21800000u < 0x3c000000u; }
 
-// a / b, correctly rounded: the very operations that NVRTC makes of a division (seen in its machine code for compute capability 7.5
-// to 12.0), which has a check of the exponents in each. That they round right hangs on what `rcp.approx` gives: were it off by a
-// unit in the last place everywhere, a few quotients by b with a significand near its end would be wrong in the last bit.
+// a / b, correctly rounded: the very operations that NVRTC makes of a division (seen in its machine
+// code for compute capability 7.5 to 12.0), which has a check of the exponents in each. That they
+// round right hangs on what `rcp.approx` gives: were it off by a unit in the last place everywhere,
+// a few quotients by b with a significand near its end would be wrong in the last bit.
 __device__ __forceinline__ float divide_plain(float a, float b) {
     float r;
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(b));
@@ -70,9 +71,10 @@ __device__ __noinline__ float divide_slowly(float a, float b) { return a / b; }
 __device__ __noinline__ float4 divide_slowly(float4 a, float4 b) { return make_float4(a.x / b.x, a.y / b.y, a.z / b.z, a.w / b.w); }
 __device__ __noinline__ float factor_slowly(float sum, int n, float eps) { return rms_factor(sum, n, eps); }
 
-// As `rms_factor`, without a branch on the way. 1 / N times `sum`, corrected once, is the quotient, N being an integer and far from
-// 2^24; the square root is NVRTC's own; its reciprocal, corrected twice, is right but for a significand of ones alone (P. Markstein).
-// Held against `rms_factor` for all sums and some N on an H100.
+// As `rms_factor`, without a branch on the way. 1 / N times `sum`, corrected once, is the quotient,
+// N being an integer and far from 2^24; the square root is NVRTC's own; its reciprocal, corrected
+// twice, is right but for a significand of ones alone (P. Markstein). Held against `rms_factor` for
+// all sums and some N on an H100.
 __device__ __forceinline__ float factor_from(float sum, float n, float part, float eps) {
     float q = sum * part;
     q = __fmaf_rn(part, __fmaf_rn(-n, q, sum), q);
@@ -85,8 +87,9 @@ __device__ __forceinline__ float factor_from(float sum, float n, float part, flo
     return __fmaf_rn(r, __fmaf_rn(-g, r, 1.0f), r);
 }
 
-// Hands the squares of a thread's words of a row to the warp that adds them: a lane's terms stand side by side, so that it has little
-// else to do. Zeros at a lane's end change no bit of a sum of squares.
+// Hands the squares of a thread's words of a row to the warp that adds them: a lane's terms stand
+// side by side, so that it has little else to do. Zeros at a lane's end change no bit of a sum of
+// squares.
 template <int P>
 __device__ __forceinline__ void hand_squares(const float4* v, Memory* memory) {
     constexpr int stride = SQUARES(Shape<P>::chunks);
@@ -103,7 +106,8 @@ __device__ __forceinline__ void hand_squares(const float4* v, Memory* memory) {
     pass_by<SQUARED>();
 }
 
-// The sum of squares from those of its lanes: lanes 8, 4, 2 and 1 apart are added, by each thread for itself.
+// The sum of squares from those of its lanes: lanes 8, 4, 2 and 1 apart are added, by each thread
+// for itself.
 __device__ __forceinline__ float sum_of_lanes(const Memory* memory) {
     const float4* lanes = (const float4*)memory->lanes;
     float4 a0 = lanes[0], a1 = lanes[1], a2 = lanes[2], a3 = lanes[3];
@@ -152,8 +156,8 @@ __device__ __forceinline__ u32 largest_of(float4 v) {
     return max(max(magnitude(v.x), magnitude(v.y)), max(magnitude(v.z), magnitude(v.w)));
 }
 
-// As `quantise_one` with y * s for `v`, which is at most 127 and a bit; in the lowest byte. Adding 2^23 and rounding towards
-// zero leaves the integer in the lowest bits.
+// As `quantise_one` with y * s for `v`, which is at most 127 and a bit; in the lowest byte. Adding
+// 2^23 and rounding towards zero leaves the integer in the lowest bits.
 __device__ __forceinline__ u32 quantised(float v) {
     u32 bits = __float_as_uint(__fadd_rz(fabsf(v) + 0.49999997f, 8388608.0f));
     u32 sign = (u32)((int)__float_as_uint(v) >> 31);
@@ -166,22 +170,26 @@ __device__ __forceinline__ u32 code_at(const u32* tiles, int row, int column) {
     return word >> (8 * (column & 3) + 2 * (column >> 4 & 3)) & 3;
 }
 
-// Quantisation ahead of its norms. A norm's factor f is the same for a whole row, and so is that of the layer's norm before it: with
-// y = (v * f) * w and s = 127 / max|y|, the factors cancel in y * s but for rounding. So integers are made of z = v * w at once, and
-// multiplied with the matrices while the squares are being added.
+// Quantisation ahead of its norms. A norm's factor f is the same for a whole row, and so is that of
+// the layer's norm before it: with y = (v * f) * w and s = 127 / max|y|, the factors cancel in y *
+// s but for rounding. So integers are made of z = v * w at once, and multiplied with the matrices
+// while the squares are being added.
 //
-// Rounding: v * w for one norm rounds once (with the layer's norm, x * w0 * w, twice), the largest |z| as often, 127 / that at most
-// three times, the product once more: 8 in all. Of y * s: y twice (four times), the largest as often, s and the product once: 10. So
-// both are the same quotient within 18 * 2^-24, and, being at most 127 and a bit, less than 1.4e-4 apart. (Where something is
-// subnormal on the way the error is below 2^-70: weights of norms are at most 2^20, see decode.rs, and the largest |z| is far from the ends
-// of the exponents.) An integer whose z is further than that from a half is the right one.
-// The others are noted, and resolved when the factors are there, as is the largest |y|, of those whose |z| is near the largest. Where
-// all this does not hold (a largest |y| below 1e-5, or too much to note), `redo` makes the phase's products again, slowly.
+// Rounding: v * w for one norm rounds once (with the layer's norm, x * w0 * w, twice), the largest
+// |z| as often, 127 / that at most three times, the product once more: 8 in all. Of y * s: y twice
+// (four times), the largest as often, s and the product once: 10. So both are the same quotient
+// within 18 * 2^-24, and, being at most 127 and a bit, less than 1.4e-4 apart. (Where something is
+// subnormal on the way the error is below 2^-70: weights of norms are at most 2^20, see decode.rs,
+// and the largest |z| is far from the ends of the exponents.) An integer whose z is further than
+// that from a half is the right one. The others are noted, and resolved when the factors are there,
+// as is the largest |y|, of those whose |z| is near the largest. Where all this does not hold (a
+// largest |y| below 1e-5, or too much to note), `redo` makes the phase's products again, slowly.
 #ifndef NEAR
 #define NEAR 1.5e-4f
 #endif
 
-// The integers nearest to z * scale, four in a word, and whether it is to be noted: one was close, or may be the largest.
+// The integers nearest to z * scale, four in a word, and whether it is to be noted: one was close,
+// or may be the largest.
 __device__ __forceinline__ uint2 integers_of(float4 z, float scale) {
     // Adding 1.5 * 2^23 rounds, and leaves the integer in the lowest bits.
     const float to_integer = 12582912.0f;
@@ -195,8 +203,8 @@ __device__ __forceinline__ uint2 integers_of(float4 z, float scale) {
                       off > 0.5f - NEAR || largest > 127.0f - 2 * NEAR);
 }
 
-// Makes integers of rows `z[m]`, one for each of the phase's inputs, and adds theirs to `total`. Gives which words are to be noted,
-// `m * each + k`. The threads have yet to meet.
+// Makes integers of rows `z[m]`, one for each of the phase's inputs, and adds theirs to `total`.
+// Gives which words are to be noted, `m * each + k`. The threads have yet to meet.
 template <int P>
 __device__ __forceinline__ u32 quantise(const float4 (*z)[Shape<P>::each], Memory* memory, int* total) {
     constexpr int inputs = Shape<P>::inputs, each = Shape<P>::each;
@@ -255,14 +263,16 @@ __device__ __forceinline__ u32 quantise(const float4 (*z)[Shape<P>::each], Memor
     return flags;
 }
 
-// Notes a word of a row and its norm's, with the integers that were made of it for an input, whose rows are `apart` words apart.
+// Notes a word of a row and its norm's, with the integers that were made of it for an input, whose
+// rows are `apart` words apart.
 OUT_OF_LINE void note_word(Memory* memory, float4 v, float4 norm, int at, int input, int apart) {
     u32 n = atomicAdd(&memory->noted, 1u);
     if (RARELY(n >= NOTES)) return;
     memory->notes[n] = {v, norm, memory->q[at >> 2 & 1][input * apart + permuted(at)], (unsigned short)at, (unsigned short)input};
 }
 
-// Notes the words of `flags`, with what they are quantised from: the row `v` and the norms. Then all is noted.
+// Notes the words of `flags`, with what they are quantised from: the row `v` and the norms. Then
+// all is noted.
 template <int P>
 __device__ __forceinline__ void note(u32 flags, const float4* v, const float4 (*norms)[Shape<P>::each], Memory* memory) {
     constexpr int each = Shape<P>::each;
@@ -277,8 +287,9 @@ __device__ __forceinline__ void note(u32 flags, const float4* v, const float4 (*
     pass_by<NOTED>();
 }
 
-// What is noted, by the warp that works out norms, a word by each lane: the steps, and integers that are others than was thought.
-// `of` is the lane's note, `sum` and `factor` are the second norm's.
+// What is noted, by the warp that works out norms, a word by each lane: the steps, and integers
+// that are others than was thought. `of` is the lane's note, `sum` and `factor` are the second
+// norm's.
 __device__ __forceinline__ void settle(Memory* memory, const Note& of, u32 noted, float sum, float factor, int inputs) {
     const int lane = threadIdx.x & 31;
     const bool some = lane < noted && lane < NOTES;
@@ -320,7 +331,8 @@ __device__ __forceinline__ void settle(Memory* memory, const Note& of, u32 noted
     }
 }
 
-// What the fixes add to a row of a matrix, whose tiles begin with `tiles`; lane 4 * (row in the tile) of them.
+// What the fixes add to a row of a matrix, whose tiles begin with `tiles`; lane 4 * (row in the
+// tile) of them.
 __device__ __noinline__ int fix(const Memory* memory, const u32* tiles, int row, int norm) {
     int sum = 0;
     for (u32 n = 0; n < memory->fixed; n++) {
@@ -330,8 +342,9 @@ __device__ __noinline__ int fix(const Memory* memory, const u32* tiles, int row,
     return sum;
 }
 
-// Quantises the row again with the norm's factor, and makes the products of `count` rows of matrices, whose tiles begin with `tiles`,
-// again. `norms` are the inputs'. Begins when all is resolved, ends with all threads together.
+// Quantises the row again with the norm's factor, and makes the products of `count` rows of
+// matrices, whose tiles begin with `tiles`, again. `norms` are the inputs'. Begins when all is
+// resolved, ends with all threads together.
 __device__ __noinline__ void redo(Memory* memory, int phase, const volatile float* row, const float* norms, const u32* tiles, int count, int* acc, int* total) {
     const int columns = OF_PHASE(phase, columns), tile_row = OF_PHASE(phase, chunks) * 64;
     const int inputs = phase == MIX ? 3 : 1;

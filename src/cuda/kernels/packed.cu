@@ -1,5 +1,5 @@
-// Trits of the packings of docs/FORMAT.md, one at a time. A test compiles this file for the host too, as C, and holds it against
-// the library's own unpacking.
+// Trits of the packings of docs/FORMAT.md, one at a time. A test compiles this file for the host
+// too, as C, and holds it against the library's own unpacking.
 
 // Rows of a strip, strips of a block, groups of a panel: as src/packing has them.
 #define STRIP 64

@@ -28,14 +28,14 @@ __device__ __forceinline__ void get(Operands& o, const uint2* tile, const uint4*
 #endif
 }
 
-// Adds the products of a tile, 8 rows, 256 columns. The codes are masked where they stand, so that those of bits 2, 4 and 6
-// count 4-, 16- and 64-fold.
+// Adds the products of a tile, 8 rows, 256 columns. The codes are masked where they stand, so that
+// those of bits 2, 4 and 6 count 4-, 16- and 64-fold.
 __device__ __forceinline__ void add_tile(const Operands& o, int* sum) {
     const u32 mask = 0x03030303u;
 #if __CUDA_ARCH__ >= 800
-    // Eight rows by the first half of the columns, then the same eight by the second. Of the eight columns of sums four are
-    // wanted: for each half with the first sixteen columns of 32 of the row, and with the last. Each k has sums of its own, so that
-    // none waits for the one before.
+    // Eight rows by the first half of the columns, then the same eight by the second. Of the eight
+    // columns of sums four are wanted: for each half with the first sixteen columns of 32 of the
+    // row, and with the last. Each k has sums of its own, so that none waits for the one before.
     const u32 b[4][2] = {{o.lo.x, o.lo.y}, {o.lo.z, o.lo.w}, {o.hi.x, o.hi.y}, {o.hi.z, o.hi.w}};
 #pragma unroll
     for (int k = 0; k < 4; k++) {
@@ -58,7 +58,8 @@ __device__ __forceinline__ void add_tile(const Operands& o, int* sum) {
 #endif
 }
 
-// Adds a warp's sums to those of a row of tiles. The shifts undo the masks' factors without a remainder.
+// Adds a warp's sums to those of a row of tiles. The shifts undo the masks' factors without a
+// remainder.
 __device__ __forceinline__ void add_sums(int* sum, int* acc) {
     const int lane = threadIdx.x & 31;
 #if __CUDA_ARCH__ >= 800
@@ -78,9 +79,10 @@ __device__ __forceinline__ void add_sums(int* sum, int* acc) {
     for (int i = 0; i < SUMS; i++) sum[i] = 0;
 }
 
-// The products of the next `count` tiles of the ring's lane with the quantised rows, from place `from` on. The first is tile
-// `chunk` of `chunks` of a row of them, whose sums `acc` takes, 8, and after them those of the next rows. `apart` is what the
-// rows' inputs are apart, three of them in turn of which the first row has number `row`, or 0.
+// The products of the next `count` tiles of the ring's lane with the quantised rows, from place
+// `from` on. The first is tile `chunk` of `chunks` of a row of them, whose sums `acc` takes, 8, and
+// after them those of the next rows. `apart` is what the rows' inputs are apart, three of them in
+// turn of which the first row has number `row`, or 0.
 __device__ __forceinline__ void add_tiles(const uint2* ring, int from, int count, const uint4* q, int row, int chunk, int chunks,
                                           int apart, int* acc) {
     int sum[SUMS];
@@ -114,8 +116,8 @@ __device__ __forceinline__ void add_tiles(const uint2* ring, int from, int count
     }
 }
 
-// A warp's part of the products of a batch with the quantised rows. The batch begins at place `from` of the ring with tile `done` of
-// the phase's run, `across` of which go through a row.
+// A warp's part of the products of a batch with the quantised rows. The batch begins at place
+// `from` of the ring with tile `done` of the phase's run, `across` of which go through a row.
 __device__ __forceinline__ void add_batch(const Memory* memory, int from, int batch, int done, u32 used, int warp, int across,
                                           int apart, int* acc) {
     const int lane = threadIdx.x & 31, warps = WARPS + HELPERS;
@@ -134,8 +136,9 @@ __device__ __forceinline__ void add_batch(const Memory* memory, int from, int ba
               across, apart, acc + row * 8);
 }
 
-// The products of the block's tiles with the quantised rows. `acc` must be zero. The first batch is there when all have met. Ends
-// with all threads together. `begun` is for after that, where nobody waits.
+// The products of the block's tiles with the quantised rows. `acc` must be zero. The first batch is
+// there when all have met. Ends with all threads together. `begun` is for after that, where nobody
+// waits.
 template <int P, typename F>
 __device__ __forceinline__ void multiply(const Decode& p, Tiles& a, Memory* memory, int units, int* acc, F begun) {
     const int all = units * Shape<P>::tiles;

@@ -2,7 +2,8 @@
 
 // Some rows that belong to one sequence.
 struct Segment {
-    // The sequence's state: the recurrence, [layers, width], then the windows, [layers, window_len].
+    // The sequence's state: the recurrence, [layers, width], then the windows, [layers,
+    // window_len].
     float* state;
     u32 row, len;
 };
@@ -16,8 +17,8 @@ extern "C" __global__ void gates(float* i, float* f, int rows, int width, const 
     i[at] = input_gate(i[at], forget);
 }
 
-// h[t] = f[t] h[t - 1] + i[t], a thread for each channel and sequence. A step is two operations, and the loads of a run of
-// steps do not wait for them.
+// h[t] = f[t] h[t - 1] + i[t], a thread for each channel and sequence. A step is two operations,
+// and the loads of a run of steps do not wait for them.
 extern "C" __global__ void scan(const float* i, const float* f, float* h, int width,
                                 const Segment* segments, u64 state_offset) {
     const int run = 16;
@@ -49,7 +50,8 @@ extern "C" __global__ void scan(const float* i, const float* f, float* h, int wi
     *state = last;
 }
 
-// out[t] = swish(Σ_k weight[k] x[t - size + 1 + k]), the window before the rows. A thread for each row and channel.
+// out[t] = swish(Σ_k weight[k] x[t - size + 1 + k]), the window before the rows. A thread for each
+// row and channel.
 extern "C" __global__ void convolve(const float* x, float* out, int width, const float* weight,
                                     int size, const Segment* segments, u64 window_offset) {
     int c = blockIdx.x * blockDim.x + threadIdx.x;
@@ -70,7 +72,8 @@ extern "C" __global__ void convolve(const float* x, float* out, int width, const
     }
 }
 
-// The windows after the rows: the last `size` inputs. In place: what is read stands after what is written.
+// The windows after the rows: the last `size` inputs. In place: what is read stands after what is
+// written.
 extern "C" __global__ void slide(const float* x, int width, int size, const Segment* segments,
                                  u64 window_offset) {
     int c = blockIdx.x * blockDim.x + threadIdx.x;

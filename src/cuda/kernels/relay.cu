@@ -1,10 +1,11 @@
-// Packed matrices re-laid for the GPU, once, after their upload. Either packing becomes the same layout: tiles of 8 rows x
-// 256 columns, 512 bytes, the first 128 columns first. In a half, lane l = 4 g + t of a warp owns 8 bytes, one word for each k in
-// 0..2; bits 8 b + 2 s of the word hold the code (trit plus one) of row g and column 64 k + 16 s + 4 t + b. That is the order of
-// the operands of mma.m16n8k32, and of dp4a. Rows and columns past the matrix are zero trits.
+// Packed matrices re-laid for the GPU, once, after their upload. Either packing becomes the same
+// layout: tiles of 8 rows x 256 columns, 512 bytes, the first 128 columns first. In a half, lane l
+// = 4 g + t of a warp owns 8 bytes, one word for each k in 0..2; bits 8 b + 2 s of the word hold
+// the code (trit plus one) of row g and column 64 k + 16 s + 4 t + b. That is the order of the
+// operands of mma.m16n8k32, and of dp4a. Rows and columns past the matrix are zero trits.
 
-// One word a thread. Rows `first` to `last` of the source matrix [all_rows, cols] become matrix number `matrix` of
-// [tiles][matrices][chunks] tiles.
+// One word a thread. Rows `first` to `last` of the source matrix [all_rows, cols] become matrix
+// number `matrix` of [tiles][matrices][chunks] tiles.
 extern "C" __global__ void relay(const u8* src, u32* out, int t5, int all_rows, int cols, int first,
                                  int last, int tiles, int chunks, int matrices,
                                  int matrix) {
@@ -27,7 +28,8 @@ extern "C" __global__ void relay(const u8* src, u32* out, int t5, int all_rows, 
     out[((u64)(tile * matrices + matrix) * chunks + chunk) * 128 + (at & 127)] = word;
 }
 
-// Whether each row constant of a t5 matrix is the number of the row's negative bytes; `wrong` takes the first row where not.
+// Whether each row constant of a t5 matrix is the number of the row's negative bytes; `wrong` takes
+// the first row where not.
 extern "C" __global__ void check_t5(const u8* src, int rows, int cols, u32* wrong) {
     int row = blockIdx.x * blockDim.x + threadIdx.x;
     if (row >= rows) return;

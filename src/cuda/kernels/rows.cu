@@ -1,4 +1,5 @@
-// Operations on rows of activations, one block a row: norms, gates, quantisation. The row lies in dynamic shared memory.
+// Operations on rows of activations, one block a row: norms, gates, quantisation. The row lies in
+// dynamic shared memory.
 
 extern "C" __global__ void embed(const u8* table, const float* scales, int kind, const u32* tokens,
                                  int width, float* x) {
@@ -74,7 +75,8 @@ extern "C" __global__ void gated_rows(const float* g, const float* h, int n, con
     quantise_out<1>(v, n, factor, &norm, to, &s, error, op, blockIdx.x, blockIdx.x);
 }
 
-// x += y, then q = quantise(norm(x)). Row r of the output comes from row `source[r]`; where `source` is given x stays as it is.
+// x += y, then q = quantise(norm(x)). Row r of the output comes from row `source[r]`; where
+// `source` is given x stays as it is.
 extern "C" __global__ void stream_rows(float* x, const float* y, const u32* source, int n,
                                        const float* weight, float eps, const float* norm,
                                        Quantised to, u64* error, int op) {

@@ -1,4 +1,5 @@
-// The warp that starts the copies of weights, from compute capability 9.0, where whole pieces are copied by one instruction.
+// The warp that starts the copies of weights, from compute capability 9.0, where whole pieces are
+// copied by one instruction.
 
 #if __CUDA_ARCH__ >= 900
 __device__ __forceinline__ void hear(Tiles& a, const Memory* memory) {
@@ -22,7 +23,8 @@ __device__ __forceinline__ void await_first(const Tiles& a, const Memory* memory
     for (u32 n = 0; n < a.sent; n++) await_arrival(&memory->arrived[n], 0);
 }
 
-// What the sender does then, a warp of which one thread sends. `owed` are the tiles of the phase before.
+// What the sender does then, a warp of which one thread sends. `owed` are the tiles of the phase
+// before.
 __device__ __forceinline__ void serve_all(const Decode& p, Tiles& a, Memory* memory) {
     const u8* base = p.arena;
     int layer = 0, phase = MIX, owed = 0;
@@ -41,7 +43,8 @@ __device__ __forceinline__ void serve_all(const Decode& p, Tiles& a, Memory* mem
         send_for(p, a, memory);
         if (phase == OUT) {
             empty(p, layer, threadIdx.x - THREADS, 32);
-            // What all lanes have emptied is ordered before the copies that one of them sends for next.
+            // What all lanes have emptied is ordered before the copies that one of them sends for
+            // next.
             __syncwarp();
         }
         owed = memory->run_count[phase];

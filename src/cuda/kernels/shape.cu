@@ -1,21 +1,25 @@
-// One token of one sequence through the whole model in one launch. All blocks are resident at once. Each keeps the residual
-// stream for itself, in registers, and computes norms and quantisation for itself, so that only the outputs of matrices travel.
+// One token of one sequence through the whole model in one launch. All blocks are resident at once.
+// Each keeps the residual stream for itself, in registers, and computes norms and quantisation for
+// itself, so that only the outputs of matrices travel.
 //
-// They travel without a barrier. Every output of every matrix of a layer has a place of its own in an exchange, which holds
-// EMPTY when the layer begins; whoever needs the output reads the place until something else is there. Layers use a few
-// exchanges in turn, so that they stay in the L2 cache, and empty them in between.
+// They travel without a barrier. Every output of every matrix of a layer has a place of its own in
+// an exchange, which holds EMPTY when the layer begins; whoever needs the output reads the place
+// until something else is there. Layers use a few exchanges in turn, so that they stay in the L2
+// cache, and empty them in between.
 //
-// Weights are on their way long before they are needed: each block knows the tiles it will multiply in all phases of all layers,
-// in order, and keeps the next RING of them coming to shared memory. More are sent for when a row has just arrived: a
-// burst of weights while blocks wait for each other would hold up what they wait for.
+// Weights are on their way long before they are needed: each block knows the tiles it will multiply
+// in all phases of all layers, in order, and keeps the next RING of them coming to shared memory.
+// More are sent for when a row has just arrived: a burst of weights while blocks wait for each
+// other would hold up what they wait for.
 //
-// Compiled for one model on one GPU: the host defines HIDDEN, WIDTH, INNER, VOCAB, BLOCKS (of the grid), RING,
-// MEMORY (bytes of shared memory) and THREADS (those of a block that compute).
+// Compiled for one model on one GPU: the host defines HIDDEN, WIDTH, INNER, VOCAB, BLOCKS (of the
+// grid), RING, MEMORY (bytes of shared memory) and THREADS (those of a block that compute).
 
 // What a thread that computes holds of a row decides how many there are: see decode.rs.
 #define WARPS (THREADS / 32)
-// One more warp works out norms (helper.cu). Where one can send for weights, one more does, and the rest of twelve warps help to
-// multiply: a multiprocessor has four schedulers, and threads have no fewer registers for twelve warps than for nine.
+// One more warp works out norms (helper.cu). Where one can send for weights, one more does, and the
+// rest of twelve warps help to multiply: a multiprocessor has four schedulers, and threads have no
+// fewer registers for twelve warps than for nine.
 #if __CUDA_ARCH__ >= 900
 #define SENDERS 1
 #define HELPERS (12 - 2 - WARPS)
@@ -30,16 +34,18 @@
 // What no output is: a negative NaN. Arithmetic gives the positive one.
 #define EMPTY 0xffffffffu
 
-// The code should fit the cache of instructions: at 2.7B it was 150 KiB, and 6 more took a tenth of the speed. Nor should there be much to
-// jump over on the way from one barrier to the next. Where a thread has few words of a row the code is short, and calls only cost time.
+// The code should fit the cache of instructions: at 2.7B it was 150 KiB, and 6 more took a tenth of
+// the speed. Nor should there be much to jump over on the way from one barrier to the next. Where a
+// thread has few words of a row the code is short, and calls only cost time.
 #if HIDDEN > 1024
 #define OUT_OF_LINE __device__ __noinline__
 #else
 #define OUT_OF_LINE __device__ __forceinline__
 #endif
 
-// Barriers: of the threads that compute; when a row's squares are there for the warp that adds them, when all is noted that it settles,
-// and when it is done; when a row and its weights are there for all that multiply, and the products.
+// Barriers: of the threads that compute; when a row's squares are there for the warp that adds
+// them, when all is noted that it settles, and when it is done; when a row and its weights are
+// there for all that multiply, and the products.
 enum { ALONE = 1, SQUARED, NOTED, ADDED, READY, DONE };
 template <int B>
 struct Barrier {
@@ -48,7 +54,8 @@ struct Barrier {
 
 template <int B>
 __device__ __forceinline__ void meet() {
-    // `bar.sync` asks that all who wait do so at the same instruction: those that help to multiply wait at another one.
+    // `bar.sync` asks that all who wait do so at the same instruction: those that help to multiply
+    // wait at another one.
     if (B == READY && HELPERS > 0)
         asm volatile("barrier.sync %0, %1;" ::"n"(B), "n"(Barrier<B>::threads) : "memory");
     else
@@ -64,7 +71,8 @@ __device__ __forceinline__ void pass_by() {
 // The phases of a layer, each a product with what the one before it has put out; and the head.
 enum { MIX, OUT, GATE, DOWN, HEAD, PHASES };
 
-// Where a phase's tiles, [units][matrices][chunks], and its floats (norms, then scales) lie, from the layer's start in bytes.
+// Where a phase's tiles, [units][matrices][chunks], and its floats (norms, then scales) lie, from
+// the layer's start in bytes.
 struct Place {
     u64 tiles, floats;
 };
@@ -84,8 +92,9 @@ struct Decode {
     float* logits;
     u64* error;
     u32* failed;
-    // Of a launch ahead of its token, see ahead.cu: what the host says, in its memory, the same for all blocks, and where the host
-    // reads the number of a launch that has ended for want of a token.
+    // Of a launch ahead of its token, see ahead.cu: what the host says, in its memory, the same for
+    // all blocks, and where the host reads the number of a launch that has ended for want of a
+    // token.
     const u64* order;
     u64* relayed;
     u32* gone;
@@ -101,7 +110,8 @@ struct Decode {
 #define MAX2(a, b) ((a) > (b) ? (a) : (b))
 #define MAX3(a, b, c) MAX2(a, MAX2(b, c))
 
-// Offsets in a layer's exchange: g and swish's input h; the output of o_proj; u; the output of down_proj.
+// Offsets in a layer's exchange: g and swish's input h; the output of o_proj; u; the output of
+// down_proj.
 enum {
     G_AT = 0,
     H_AT = G_AT + UP4(WIDTH),
@@ -120,10 +130,12 @@ struct Shape {
     static constexpr int matrices = P == MIX ? 3 : P == GATE ? 2 : 1;
     static constexpr int columns = P == OUT ? WIDTH : P == DOWN ? INNER : HIDDEN;
     static constexpr int rows = P == MIX ? WIDTH : P == GATE ? INNER : P == HEAD ? VOCAB : HIDDEN;
-    // Rows that are quantised for it, and norms: the layer's, if any, then one for each of these rows.
+    // Rows that are quantised for it, and norms: the layer's, if any, then one for each of these
+    // rows.
     static constexpr int inputs = P == MIX ? 3 : 1;
     static constexpr int norms = P == DOWN ? 1 : inputs + 1;
-    // Units of 8 rows of each matrix, chunks of 128 columns, an even number of them, tiles in a unit.
+    // Units of 8 rows of each matrix, chunks of 128 columns, an even number of them, tiles in a
+    // unit.
     static constexpr int units = (rows + 7) / 8;
     static constexpr int chunks = (columns + 255) / 256 * 2;
     static constexpr int tiles = matrices * chunks / 2;
@@ -148,7 +160,8 @@ struct Shape {
      : (p) == DOWN ? Shape<DOWN>::number \
                    : Shape<HEAD>::number)
 
-// Tiles come in pieces of at most so many, of which so many may be on their way, and are used in batches of at most so many.
+// Tiles come in pieces of at most so many, of which so many may be on their way, and are used in
+// batches of at most so many.
 #define PIECE (RING / 8)
 #define PIECES 16
 #define BATCH (7 * PIECE)
@@ -162,8 +175,8 @@ struct Shape {
 
 #define ROWS_WORDS (MAX3(3 * Shape<MIX>::chunks, Shape<OUT>::chunks, Shape<DOWN>::chunks) * 32)
 
-// Four values of a row whose quantisation is yet to be resolved: see norm.cu. How many there can be, and how many that turn out to be
-// others than was thought.
+// Four values of a row whose quantisation is yet to be resolved: see norm.cu. How many there can
+// be, and how many that turn out to be others than was thought.
 struct Note {
     float4 v, norm;
     // The four integers, and their word of the row; which of the phase's inputs they are of.
@@ -189,11 +202,11 @@ struct Memory {
     float squares[MAX3(ROW_AT(Shape<MIX>::chunks) + Shape<MIX>::chunks * 128, ROW_AT(Shape<OUT>::chunks) + Shape<OUT>::chunks * 128,
                        ROW_AT(Shape<DOWN>::chunks))];
     Note notes[NOTES];
-    // The quantised rows twice: where one has the first sixteen columns of 32, and elsewhere zeros, the other has the last
-    // sixteen. Four words lie between them, against bank conflicts.
+    // The quantised rows twice: where one has the first sixteen columns of 32, and elsewhere zeros,
+    // the other has the last sixteen. Four words lie between them, against bank conflicts.
     u32 q[2][ROWS_WORDS + 4];
-    // Sums of products, and of the quantised rows. Used in turn: a phase clears its own while slow threads still read the one
-    // before.
+    // Sums of products, and of the quantised rows. Used in turn: a phase clears its own while slow
+    // threads still read the one before.
     int acc[2][MAX2(MAX3(Shape<MIX>::sums, Shape<GATE>::sums, Shape<HEAD>::sums), Shape<OUT>::sums) + 4];
     // Each warp's, and zeros.
     uint4 largest[3][(WARPS + 3) / 4];
@@ -201,7 +214,8 @@ struct Memory {
     float lanes[16];
     Fix fixes[FIXES];
     u32 noted, fixed, redo, bad;
-    // For each of the inputs what integers are multiplied by; the factor of the phase's second norm.
+    // For each of the inputs what integers are multiplied by; the factor of the phase's second
+    // norm.
     float step[3], factor;
     // Of a launch ahead of it.
     u32 token;

@@ -1,7 +1,7 @@
 // The stream of weights to a block, and who sends for it.
 
-// A block's units of a phase. Some blocks take one more, in each phase of a layer those after the ones that did before: so all have
-// about as many weights to come.
+// A block's units of a phase. Some blocks take one more, in each phase of a layer those after the
+// ones that did before: so all have about as many weights to come.
 template <int P>
 __device__ __forceinline__ void units_of(int& first, int& count) {
     constexpr int each = Shape<P>::units / BLOCKS, more = Shape<P>::units % BLOCKS;
@@ -16,10 +16,12 @@ __device__ __forceinline__ void units_of(int& first, int& count) {
 
 // The block's tiles, in the order of their use.
 struct Tiles {
-    // Where the next one is in the ring, pieces used up, and what the sender has been told, or has heard.
+    // Where the next one is in the ring, pieces used up, and what the sender has been told, or has
+    // heard.
     int from;
     u32 used, told;
-    // Of the thread that starts their copies: the rest of a run, where the next one goes, tiles that there is room for, pieces whose copies were started.
+    // Of the thread that starts their copies: the rest of a run, where the next one goes, tiles
+    // that there is room for, pieces whose copies were started.
     const u8* next;
     int left, phase, layer, to, room;
     u32 sent;
@@ -100,8 +102,8 @@ __device__ __forceinline__ void expect(u32 arrived, int bytes) {
 }
 #endif
 
-// Starts copies of as many tiles as there is room for, whole pieces: the sender, or all threads where there is none. All threads of the
-// block have used what is to be replaced.
+// Starts copies of as many tiles as there is room for, whole pieces: the sender, or all threads
+// where there is none. All threads of the block have used what is to be replaced.
 __device__ __forceinline__ void send_for(const Decode& p, Tiles& a, Memory* memory) {
 #pragma unroll 1
     while (true) {

@@ -11,7 +11,8 @@ pub fn likeliest(logits: &[f32], largest: &[i32]) -> usize {
     from + within.unwrap_or(0)
 }
 
-/// Fills `list` with the `k` largest logits, `k` from 1 to all, in no order; on a tie it takes those of lower ids.
+/// Fills `list` with the `k` largest logits, `k` from 1 to all, in no order; on a tie it takes
+/// those of lower ids.
 pub fn likeliest_k(logits: &[f32], largest: &[i32], k: usize, list: &mut Vec<Candidate>) {
     // The k-th largest of the blocks' largest: at least k logits are as large, and all that are
     // stand in blocks whose largest is.

@@ -7,10 +7,11 @@ use crate::error::Result;
 /// Decides, token by token, which tokens may come next: a grammar, a schema, a list of answers.
 ///
 /// Before a token is chosen, [`allowed`](Self::allowed) gives the set to choose from; after it,
-/// [`take`](Self::take) is told which it was. A fork of a sequence clones it; a saved one leaves it out.
+/// [`take`](Self::take) is told which it was. A fork of a sequence clones it; a saved one leaves it
+/// out.
 pub trait Constraint: Send {
-    /// Puts the tokens that may come next into `mask`, which comes with none of them. Tokens that end a text belong to
-    /// them where the text may end here.
+    /// Puts the tokens that may come next into `mask`, which comes with none of them. Tokens that
+    /// end a text belong to them where the text may end here.
     ///
     /// # Errors
     /// Where the set cannot be made; no token is chosen then.

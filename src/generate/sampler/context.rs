@@ -4,24 +4,26 @@ use std::collections::HashMap;
 
 use super::constraint::TokenMask;
 
-/// What choosing a token reads of the sequence so far. Options that are off read nothing of it but the position.
+/// What choosing a token reads of the sequence so far. Options that are off read nothing of it but
+/// the position.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Context<'a> {
     /// The number of tokens before the one to be chosen: the draw depends on it.
     pub position: u64,
-    /// All ids before it, in order. Read by the no-repeat n-gram, and by the repetition penalty if it has a window.
+    /// All ids before it, in order. Read by the no-repeat n-gram, and by the repetition penalty if
+    /// it has a window.
     pub ids: &'a [u32],
     /// The same, each id once, in any order. Read by the repetition penalty.
     pub distinct: &'a [u32],
-    /// The ids that were generated, each once, in any order, and how often. Read by the frequency and the presence
-    /// penalty.
+    /// The ids that were generated, each once, in any order, and how often. Read by the frequency
+    /// and the presence penalty.
     pub generated: &'a [(u32, u32)],
     /// The only tokens that may be chosen, where there is a [`Constraint`](super::Constraint).
     pub allowed: Option<&'a TokenMask>,
 }
 
-/// Which ids a sequence has, and how often each was generated: what a [`Context`] needs beside the ids themselves, kept up
-/// to date as they come. Its size follows the number of distinct ids.
+/// Which ids a sequence has, and how often each was generated: what a [`Context`] needs beside the
+/// ids themselves, kept up to date as they come. Its size follows the number of distinct ids.
 #[derive(Clone, Debug, Default)]
 pub struct Occurrences {
     distinct: Vec<u32>,
@@ -75,7 +77,8 @@ impl Occurrences {
         &self.generated
     }
 
-    /// The context in which the token after `ids`, which must be those that were counted, is chosen.
+    /// The context in which the token after `ids`, which must be those that were counted, is
+    /// chosen.
     pub fn context<'a>(&'a self, ids: &'a [u32], allowed: Option<&'a TokenMask>) -> Context<'a> {
         let Occurrences { distinct, generated, .. } = self;
         Context { position: ids.len() as u64, ids, distinct, generated, allowed }

@@ -1,14 +1,15 @@
 //! Logits to a token.
 //!
-//! Named filters in a fixed order ([`filters`]), then the likeliest token or one draw. The draw comes from a counter-based
-//! generator, so that the choice depends on the seed, the position, the logits, what filters that are on read of the
-//! sequence, and on nothing else: not on how many draws came before, and not on the machine.
+//! Named filters in a fixed order ([`filters`]), then the likeliest token or one draw. The draw
+//! comes from a counter-based generator, so that the choice depends on the seed, the position, the
+//! logits, what filters that are on read of the sequence, and on nothing else: not on how many
+//! draws came before, and not on the machine.
 //!
 //! Likelihoods are floats, their sums exact integers. So sums may be made in any order, and nothing
 //! has to be sorted: a draw goes through the tokens left in the order of their ids.
 //!
-//! To add a filter: a file under `filters/` with its options' names, ranges and work, its place in the list there, and the
-//! fields of [`SamplerOptions`].
+//! To add a filter: a file under `filters/` with its options' names, ranges and work, its place in
+//! the list there, and the fields of [`SamplerOptions`].
 
 pub(super) mod candidates;
 mod constraint;
@@ -49,12 +50,13 @@ impl Sampler {
         &self.options
     }
 
-    /// Chooses the next token of a sequence by its logits, one for each token of the vocabulary. Ids outside the
-    /// vocabulary, in the options or in the sequence, are nobody's.
+    /// Chooses the next token of a sequence by its logits, one for each token of the vocabulary.
+    /// Ids outside the vocabulary, in the options or in the sequence, are nobody's.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] for a logit that is infinite or not a number, [`Error::NoToken`] where the options and the
-    /// constraint ban every token, [`Error::Option`] for no logits at all or more than 2^25.
+    /// [`Error::NonFinite`] for a logit that is infinite or not a number, [`Error::NoToken`] where
+    /// the options and the constraint ban every token, [`Error::Option`] for no logits at all or
+    /// more than 2^25.
     pub fn sample(&mut self, logits: &[f32], context: &Context<'_>) -> Result<u32> {
         let (options, position) = (&self.options, context.position);
         let mut row = Row::new(logits, position, &mut self.buffers)?;

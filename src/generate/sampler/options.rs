@@ -10,11 +10,13 @@ use crate::error::{Error, Result};
 
 /// How to choose tokens. The default is greedy.
 ///
-/// The filters work in the order of `docs/NUMERICS.md`, which has their formulas too: logit bias, repetition,
-/// frequency and presence penalty, what is banned, then top-k, temperature, top-p, min-p and typical-p.
+/// The filters work in the order of `docs/NUMERICS.md`, which has their formulas too: logit bias,
+/// repetition, frequency and presence penalty, what is banned, then top-k, temperature, top-p,
+/// min-p and typical-p.
 ///
-/// As JSON it is an object of all options by the names that the fields have; a bias of minus infinity, which JSON has no
-/// number for, is the string "-inf". `Display` names those that make a difference, in the words of the command line.
+/// As JSON it is an object of all options by the names that the fields have; a bias of minus
+/// infinity, which JSON has no number for, is the string "-inf". `Display` names those that make a
+/// difference, in the words of the command line.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SamplerOptions {
     /// Divides the logits: below 1 the likely tokens become likelier. 0 is greedy: the likeliest
@@ -27,9 +29,9 @@ pub struct SamplerOptions {
     pub top_p: f32,
     /// Only tokens at least this fraction as likely as the likeliest; 0 for all.
     pub min_p: f32,
-    /// Only the tokens whose log-probability is nearest to its own mean and that together have this probability (of
-    /// what the other cuts leave), at least one; 1 for all (locally typical sampling, arXiv:2202.00666, as Hugging
-    /// Face has it).
+    /// Only the tokens whose log-probability is nearest to its own mean and that together have this
+    /// probability (of what the other cuts leave), at least one; 1 for all (locally typical
+    /// sampling, arXiv:2202.00666, as Hugging Face has it).
     pub typical_p: f32,
     /// Divides the logit, if positive, or multiplies it, if negative, of each token that is in the
     /// sequence already, prompt counted in and however often (the rule of CTRL, arXiv:1909.05858,
@@ -37,13 +39,13 @@ pub struct SamplerOptions {
     pub repeat_penalty: f32,
     /// How many of the last tokens the repetition penalty looks at; 0 for all.
     pub repeat_last_n: usize,
-    /// Taken from the logit of each token that was generated (the prompt does not count), once for each time: -2 to
-    /// 2, as OpenAI and vLLM have it; 0 for none.
+    /// Taken from the logit of each token that was generated (the prompt does not count), once for
+    /// each time: -2 to 2, as OpenAI and vLLM have it; 0 for none.
     pub frequency_penalty: f32,
     /// Taken from the logit of each token that was generated, however often: -2 to 2; 0 for none.
     pub presence_penalty: f32,
-    /// No token that would end a run of this many tokens that was there already, prompt counted in; 0 for none
-    /// (Hugging Face's `no_repeat_ngram_size`).
+    /// No token that would end a run of this many tokens that was there already, prompt counted in;
+    /// 0 for none (Hugging Face's `no_repeat_ngram_size`).
     pub no_repeat_ngram: usize,
     /// Added to the logits of these tokens; minus infinity bans one.
     #[serde(serialize_with = "biases")]
@@ -88,7 +90,8 @@ impl SamplerOptions {
         filters::all().try_for_each(|filter| filter.check(self))
     }
 
-    /// Checks the tokens that options name against a vocabulary of this size. A sampler takes no notice of one outside.
+    /// Checks the tokens that options name against a vocabulary of this size. A sampler takes no
+    /// notice of one outside.
     ///
     /// # Errors
     /// [`Error::Option`] for an option with a token outside.
@@ -104,14 +107,15 @@ impl SamplerOptions {
         })
     }
 
-    /// Every option as a key and a text from which [`set`](Self::set) makes the same value, bit for bit.
+    /// Every option as a key and a text from which [`set`](Self::set) makes the same value, bit for
+    /// bit.
     pub fn to_texts(&self) -> Vec<(&'static str, String)> {
         let texts = settings().map(|setting| (setting.key, (setting.text)(self)));
         texts.collect()
     }
 
-    /// Sets the option of this key to the value that a text states; false where no option has the key. It may be out of
-    /// range: [`validate`](Self::validate) tells.
+    /// Sets the option of this key to the value that a text states; false where no option has the
+    /// key. It may be out of range: [`validate`](Self::validate) tells.
     ///
     /// # Errors
     /// [`Error::Option`] for a text that states no value of this option.
@@ -193,7 +197,8 @@ pub struct Setting {
 pub const NUMBER: &str = "a number";
 pub const WHOLE: &str = "a whole number, 0 or more";
 
-/// The setting of a field that is a number: Rust writes floats with as many digits as make the same bits again.
+/// The setting of a field that is a number: Rust writes floats with as many digits as make the same
+/// bits again.
 macro_rules! setting {
     ($field:ident: $right:expr) => {
         $crate::generate::sampler::options::Setting {

@@ -42,8 +42,8 @@ impl<'a> Row<'a> {
     /// A row of finite logits.
     ///
     /// # Errors
-    /// [`Error::NonFinite`](crate::Error::NonFinite) for a logit that is not, [`Error::Option`](crate::Error::Option)
-    /// for no logits at all or too many.
+    /// [`Error::NonFinite`](crate::Error::NonFinite) for a logit that is not,
+    /// [`Error::Option`](crate::Error::Option) for no logits at all or too many.
     pub fn new(given: &'a [f32], position: u64, buffers: &'a mut Buffers) -> Result<Row<'a>> {
         scan(given, position, &mut buffers.largest)?;
         Ok(Row { given, buffers, is_changed: false, is_cut: false, bans: false, max: 0.0 })
@@ -58,7 +58,8 @@ impl<'a> Row<'a> {
         &mut self.buffers.changed
     }
 
-    /// Changes a token's logit, which stays finite. One outside the vocabulary is nobody's, a banned one stays banned.
+    /// Changes a token's logit, which stays finite. One outside the vocabulary is nobody's, a
+    /// banned one stays banned.
     pub fn change(&mut self, id: u32, change: impl Fn(f32) -> f32) {
         if let Some(logit) = self.change_logits().get_mut(id as usize) {
             change_one(logit, change);
@@ -111,7 +112,8 @@ impl<'a> Row<'a> {
         std::mem::take(&mut self.bans)
     }
 
-    /// The likeliest token, the lowest id on a tie, once logits change no more; `None` where all are banned.
+    /// The likeliest token, the lowest id on a tie, once logits change no more; `None` where all
+    /// are banned.
     pub fn likeliest(&mut self) -> Option<u32> {
         let logits = if self.is_changed {
             // Where tokens are banned it finds infinities.

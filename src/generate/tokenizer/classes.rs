@@ -1,8 +1,8 @@
 //! What transformers' tokenizer classes add to a `tokenizer.json`.
 //!
 //! Read off the source of transformers 4.42.4, the version of the published checkpoints:
-//! `models/*/tokenization_*_fast.py`, constructors and what they call. The tests hold this against that
-//! version. Where transformers 5 differs, `docs/TOKENIZER.md` says.
+//! `models/*/tokenization_*_fast.py`, constructors and what they call. The tests hold this against
+//! that version. Where transformers 5 differs, `docs/TOKENIZER.md` says.
 
 /// A class of fast tokenizers. The name that a checkpoint gives may end in `Fast`, or not.
 #[derive(Debug)]
@@ -11,8 +11,8 @@ pub(super) struct Class {
     /// It makes its own post-processor, of nothing but `add_bos_token` and `add_eos_token`; these
     /// are their defaults. The others leave the one in the file as it is.
     pub rebuilds: Option<(bool, bool)>,
-    /// Whether one that does still does it in transformers 5 (read off 5.24), whatever the flags say:
-    /// with a BOS, or without one. The others have the one in the file there.
+    /// Whether one that does still does it in transformers 5 (read off 5.24), whatever the flags
+    /// say: with a BOS, or without one. The others have the one in the file there.
     pub rebuilds_later: Option<bool>,
     /// What its `add_prefix_space` does.
     pub prefix_space: PrefixSpace,

@@ -1,8 +1,8 @@
 //! Tokens to text, step by step.
 //!
-//! The steps are the library's but for one: of a run of byte tokens, `<0xE6>`, that is no UTF-8, its
-//! `ByteFallback` makes U+FFFD for every byte, good characters included. Here good characters stay,
-//! and each maximal part that is none becomes one U+FFFD (Unicode 16, section 3.9, "U+FFFD
+//! The steps are the library's but for one: of a run of byte tokens, `<0xE6>`, that is no UTF-8,
+//! its `ByteFallback` makes U+FFFD for every byte, good characters included. Here good characters
+//! stay, and each maximal part that is none becomes one U+FFFD (Unicode 16, section 3.9, "U+FFFD
 //! Substitution of Maximal Subparts"), as in the library's `ByteLevel`. So the text of some tokens
 //! begins with the text of the first of them, but for a character that is not complete.
 

@@ -251,7 +251,8 @@ fn truth(value: &Value) -> bool {
     }
 }
 
-/// The class that `AutoTokenizer` takes: the one of the tokenizer's configuration, else of the model's.
+/// The class that `AutoTokenizer` takes: the one of the tokenizer's configuration, else of the
+/// model's.
 fn class(
     config: &Map<String, Value>,
     model: &Map<String, Value>,

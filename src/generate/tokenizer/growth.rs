@@ -1,8 +1,8 @@
 //! How long a text may become on its way to ids and back.
 //!
-//! A `tokenizer.json` is a program of a kind: twelve replacements of `a` by ten letters `a` in a row
-//! make 10^12 of one. So the steps of normalizers, pre-tokenizers and decoders run one by one, and
-//! one whose result would be too long is not run. What a step makes of a text is foreseen, or
+//! A `tokenizer.json` is a program of a kind: twelve replacements of `a` by ten letters `a` in a
+//! row make 10^12 of one. So the steps of normalizers, pre-tokenizers and decoders run one by one,
+//! and one whose result would be too long is not run. What a step makes of a text is foreseen, or
 //! measured in small pieces; it is not found out by running out of memory.
 
 use std::sync::OnceLock;

@@ -137,8 +137,8 @@ fn measured(normalizer: &NormalizerWrapper, mut text: &str) -> usize {
     sum
 }
 
-/// What SentencePiece's map of characters makes of a text, at most. It looks up grapheme clusters of
-/// fewer than 6 bytes, and characters; here, all that could be one.
+/// What SentencePiece's map of characters makes of a text, at most. It looks up grapheme clusters
+/// of fewer than 6 bytes, and characters; here, all that could be one.
 fn grown_by_map(map: &Precompiled, text: &str) -> usize {
     let mut sum = 0usize;
     for (at, first) in text.char_indices() {

@@ -44,8 +44,8 @@ impl Template {
     /// What a post-processor does to a single text.
     ///
     /// # Errors
-    /// One that leaves the text out or repeats it, that names tokens which it does not have, or that
-    /// adds very many.
+    /// One that leaves the text out or repeats it, that names tokens which it does not have, or
+    /// that adds very many.
     pub fn of(processor: Option<&PostProcessorWrapper>) -> tokenizers::Result<Template> {
         match processor {
             None | Some(PostProcessorWrapper::ByteLevel(_)) => Ok(Template::default()),

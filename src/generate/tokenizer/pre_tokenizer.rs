@@ -87,7 +87,8 @@ fn run_apart<P: PreTokenizer>(
     })
 }
 
-/// Sets whether a pre-tokenizer for bytes puts a space before a text; `deep`, also within sequences.
+/// Sets whether a pre-tokenizer for bytes puts a space before a text; `deep`, also within
+/// sequences.
 pub(super) fn set_prefix_space(
     step: PreTokenizerWrapper,
     on: bool,

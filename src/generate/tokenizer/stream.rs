@@ -7,16 +7,16 @@ use crate::error::Result;
 /// Tokens that are decoded together at most.
 const WINDOW: usize = 256;
 
-/// Tokens of a known text that a stream after it looks at: how a token reads depends on whether there
-/// is text before it.
+/// Tokens of a known text that a stream after it looks at: how a token reads depends on whether
+/// there is text before it.
 const CONTEXT: usize = 64;
 
 /// Ids to text, one at a time: each token gives the text that is certain now.
 ///
-/// The pieces are those of decoding all ids so far after every token and giving out what is new, but
-/// for a U+FFFD at the end that stands for bytes: what is no character may be the beginning of one.
-/// Together with [`finish`](Self::finish) they are the text of all ids at once, wherever the sequence
-/// was cut.
+/// The pieces are those of decoding all ids so far after every token and giving out what is new,
+/// but for a U+FFFD at the end that stands for bytes: what is no character may be the beginning of
+/// one. Together with [`finish`](Self::finish) they are the text of all ids at once, wherever the
+/// sequence was cut.
 ///
 /// Only a window of the last tokens is decoded, so a token costs the same however long the text is.
 /// It never begins inside a character.

@@ -1,4 +1,5 @@
-//! Which form of its matrices a model in packing `t5` decodes fastest from here: the file's, or `i2` in memory.
+//! Which form of its matrices a model in packing `t5` decodes fastest from here: the file's, or
+//! `i2` in memory.
 
 use std::time::Instant;
 
@@ -17,7 +18,8 @@ const ROUNDS: usize = 7;
 /// Tokens that a round decodes.
 const TOKENS: usize = 8;
 
-/// A line that says by how much which form is the faster one; `None` where there is one form alone, or no room for both.
+/// A line that says by how much which form is the faster one; `None` where there is one form alone,
+/// or no room for both.
 pub fn compare(
     args: &ModelBenchArgs,
     threads: Option<usize>,

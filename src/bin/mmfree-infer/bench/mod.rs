@@ -51,9 +51,10 @@ fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// The rate of the machine in each repetition, from those of every read loop before and after it: the mean of both, of the
-/// loop which over all repetitions is the best. Its middle stands beside the middle of what is measured; the largest of
-/// many rates that jump about would be one that nothing reaches twice. A rate of 0 is one that could not be measured.
+/// The rate of the machine in each repetition, from those of every read loop before and after it:
+/// the mean of both, of the loop which over all repetitions is the best. Its middle stands beside
+/// the middle of what is measured; the largest of many rates that jump about would be one that
+/// nothing reaches twice. A rate of 0 is one that could not be measured.
 fn best_loop(looks: &[[Vec<f64>; 2]]) -> Vec<f64> {
     let loops = looks.first().map_or(0, |[before, _]| before.len());
     let rates = (0..loops).map(|i| -> Vec<f64> {

@@ -1,8 +1,9 @@
 //! `mmfree-infer bench`: how fast a model runs.
 //!
-//! Decoding reads every weight once for each token, so its bound is the rate at which the machine reads memory: that is
-//! measured between the repetitions, with the same threads over the same bytes. Prompts and batches are bound by
-//! arithmetic instead: beside them stands the rate of the CPU's int8 dot product.
+//! Decoding reads every weight once for each token, so its bound is the rate at which the machine
+//! reads memory: that is measured between the repetitions, with the same threads over the same
+//! bytes. Prompts and batches are bound by arithmetic instead: beside them stands the rate of the
+//! CPU's int8 dot product.
 
 use std::time::Instant;
 
@@ -19,7 +20,8 @@ use crate::report;
 /// The most tokens that a test may have.
 const MAX_TOKENS: usize = 1 << 24;
 
-/// One test's result. Rates are medians over the repetitions; on a GPU, nothing is said of the machine.
+/// One test's result. Rates are medians over the repetitions; on a GPU, nothing is said of the
+/// machine.
 #[derive(Serialize)]
 struct Row {
     /// `pp512`: a prompt of 512 tokens; `tg128`: 128 tokens decoded.

@@ -1,8 +1,9 @@
 //! What the system tells of the CPU's frequency, heat, throttling and energy.
 //!
-//! Files and units are those of the Linux kernel's documentation: `cpufreq` (kHz), `thermal` and `hwmon` (thousandths of a
-//! degree), `powercap` (microjoules), x86's `thermal_throttle` (counts), and of the Raspberry Pi's firmware, whose flags its
-//! documentation lists under `vcgencmd get_throttled`.
+//! Files and units are those of the Linux kernel's documentation: `cpufreq` (kHz), `thermal` and
+//! `hwmon` (thousandths of a degree), `powercap` (microjoules), x86's `thermal_throttle` (counts),
+//! and of the Raspberry Pi's firmware, whose flags its documentation lists under `vcgencmd
+//! get_throttled`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,7 +41,8 @@ pub struct Reading {
     pub mhz: Option<f64>,
     /// Degrees Celsius.
     pub celsius: Option<f64>,
-    /// What holds the CPU back at the moment, empty for nothing; `None` where the system does not say.
+    /// What holds the CPU back at the moment, empty for nothing; `None` where the system does not
+    /// say.
     pub throttled: Option<Vec<&'static str>>,
     /// Counts of throttling events.
     events: Vec<u64>,
@@ -205,7 +207,8 @@ fn throttling(root: &Path) -> Option<Throttling> {
     (!counts.is_empty()).then_some(Throttling::Counts(counts))
 }
 
-/// What the low bits of a Raspberry Pi's flags say of the present moment; the high ones are about the time since it started.
+/// What the low bits of a Raspberry Pi's flags say of the present moment; the high ones are about
+/// the time since it started.
 fn flags(text: &str) -> Option<Vec<&'static str>> {
     const FLAGS: [&str; 4] =
         ["under-voltage", "frequency capped", "throttled", "temperature limit"];
@@ -216,8 +219,8 @@ fn flags(text: &str) -> Option<Vec<&'static str>> {
 /// The energy counters of the CPU packages, or why there is none.
 fn energy(root: &Path) -> Result<Vec<EnergyCounter>, String> {
     let powercap = root.join("sys/class/powercap");
-    // intel-rapl:0 is a package, of AMD's too; intel-rapl:0:1 a part of it. The memory-mapped twin of a
-    // package would count it twice.
+    // intel-rapl:0 is a package, of AMD's too; intel-rapl:0:1 a part of it. The memory-mapped twin
+    // of a package would count it twice.
     let mut found = Vec::new();
     for control in ["intel-rapl:", "intel-rapl-mmio:"] {
         if found.is_empty() {

@@ -1,4 +1,5 @@
-//! Rows of results as a table, as JSON or as comma-separated values: one list of columns for each kind of row.
+//! Rows of results as a table, as JSON or as comma-separated values: one list of columns for each
+//! kind of row.
 
 use serde::Serialize;
 

@@ -29,7 +29,8 @@ pub struct SamplingArgs {
     #[arg(long, value_name = "P", value_parser = min_p)]
     pub min_p: Option<f32>,
 
-    /// Only the tokens that are about as likely as is to be expected and together have probability P
+    /// Only the tokens that are about as likely as is to be expected and together have probability
+    /// P
     #[arg(long, value_name = "P", value_parser = typical_p)]
     pub typical_p: Option<f32>,
 

@@ -1,4 +1,5 @@
-//! How a text is sampled and when it ends: as typed, else as the checkpoint or the saved session has it.
+//! How a text is sampled and when it ends: as typed, else as the checkpoint or the saved session
+//! has it.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 

@@ -56,7 +56,8 @@ pub static OF_LOGITS: [&dyn Filter; 7] = [
     &constraint::Constrained,
 ];
 
-/// Those that leave some tokens to draw from. The temperature makes weights of the logits, which those after it cut.
+/// Those that leave some tokens to draw from. The temperature makes weights of the logits, which
+/// those after it cut.
 pub static OF_DRAWS: [&dyn Filter; 5] =
     [&top_k::TopK, &temperature::Temperature, &top_p::TopP, &min_p::MinP, &typical_p::TypicalP];
 

@@ -1,5 +1,5 @@
-//! No-repeat n-gram: no token that would end a run of n tokens that was there already, as Hugging Face's processor of
-//! that name has it.
+//! No-repeat n-gram: no token that would end a run of n tokens that was there already, as Hugging
+//! Face's processor of that name has it.
 
 use super::Filter;
 use crate::generate::sampler::context::Context;

@@ -1,6 +1,6 @@
-//! Typical-p: only the tokens whose log-probability is nearest to its mean (minus the entropy) and that together have a
-//! probability. C. Meister et al., "Locally Typical Sampling", arXiv:2202.00666; ties as in Hugging Face's
-//! `TypicalLogitsWarper`.
+//! Typical-p: only the tokens whose log-probability is nearest to its mean (minus the entropy) and
+//! that together have a probability. C. Meister et al., "Locally Typical Sampling",
+//! arXiv:2202.00666; ties as in Hugging Face's `TypicalLogitsWarper`.
 
 use super::Filter;
 use crate::error::Result;
@@ -32,8 +32,8 @@ impl Filter for TypicalP {
     }
 
     fn apply(&self, options: &SamplerOptions, _: &Context<'_>, row: &mut Row<'_>) {
-        // How much less likely than the likeliest, as a logarithm: of the log-probability's distance from its mean the
-        // normaliser is no part.
+        // How much less likely than the likeliest, as a logarithm: of the log-probability's
+        // distance from its mean the normaliser is no part.
         let (max, temperature) = (row.max(), options.temperature);
         let Left { logits, weights, list, scratch } = row.left();
         scratch.clear();
@@ -42,8 +42,8 @@ impl Filter for TypicalP {
     }
 }
 
-/// Keeps the weights with the smallest distances of `below` from its mean, and of equal distances all, that together
-/// make up `typical_p` of the sum.
+/// Keeps the weights with the smallest distances of `below` from its mean, and of equal distances
+/// all, that together make up `typical_p` of the sum.
 fn cut(all: &mut Weights, below: &[f32], typical_p: f32, list: &mut Vec<Candidate>) {
     let (needed, total) = (all.part(typical_p), all.total());
     let Weights { weights, buckets, .. } = all;

@@ -117,7 +117,8 @@ fn a_constraint_holds_for_greedy_choice_and_for_draws() {
 
 #[test]
 fn typical_p_may_leave_out_the_likeliest() {
-    // Of .5, .25, .125 and so on the mean log-probability is about -1.38: next to that of .25, then of .5 and of .125.
+    // Of .5, .25, .125 and so on the mean log-probability is about -1.38: next to that of .25, then
+    // of .5 and of .125.
     let logits: Vec<f32> = (0..20).map(|i| -(i as f32) * std::f32::consts::LN_2).collect();
     let left = |typical_p| chosen(SamplerOptions { typical_p, ..sampled() }, &logits);
     assert_eq!(left(0.2), [1]);

@@ -17,10 +17,11 @@ fn left(options: &SamplerOptions, context: &Context<'_>, logits: &[f32]) -> Vec<
 
 type Case = (f32, usize, f32, f32, f32, f32, usize, &'static [(u32, f32)], &'static [u32], u64);
 
-/// Temperature, top-k, top-p, min-p, typical-p, repetition penalty, no-repeat n-gram, bias, suppressed tokens; then a bit for
-/// each token whose score is above minus infinity after `SequenceBiasLogitsProcessor`, `RepetitionPenaltyLogitsProcessor`,
-/// `NoRepeatNGramLogitsProcessor`, `SuppressTokensLogitsProcessor` or `NoBadWordsLogitsProcessor`, and the warpers, in that
-/// order, of transformers 4.42.4 with torch 1.13.
+/// Temperature, top-k, top-p, min-p, typical-p, repetition penalty, no-repeat n-gram, bias,
+/// suppressed tokens; then a bit for each token whose score is above minus infinity after
+/// `SequenceBiasLogitsProcessor`, `RepetitionPenaltyLogitsProcessor`,
+/// `NoRepeatNGramLogitsProcessor`, `SuppressTokensLogitsProcessor` or `NoBadWordsLogitsProcessor`,
+/// and the warpers, in that order, of transformers 4.42.4 with torch 1.13.
 #[rustfmt::skip]
 const CASES: [Case; 48] = [
     (2.0, 5, 0.9, 0.05, 1.0, 0.7, 0, &[(7, -1.0), (50, 6.0)], &[], 0x810_0000_0004_0101),

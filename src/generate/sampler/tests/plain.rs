@@ -1,4 +1,5 @@
-//! Every choice against a plain reference: each filter written down as `docs/NUMERICS.md` has it, with sorting.
+//! Every choice against a plain reference: each filter written down as `docs/NUMERICS.md` has it,
+//! with sorting.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
