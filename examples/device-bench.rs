@@ -168,7 +168,7 @@ fn prefill(model: &Model, count: usize) -> mmfree::Result<f64> {
     Ok(median(times))
 }
 
-/// The bits of the logits behind a few tokens, in a chunk and one at a time.
+/// The bits of the logits after a few tokens, in a chunk and one at a time.
 fn logits(model: &Model) -> mmfree::Result<Vec<u32>> {
     let ids = ids(model, 40);
     let mut state = model.new_state();

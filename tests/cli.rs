@@ -273,11 +273,11 @@ fn a_saved_session_goes_on_as_if_never_stopped() {
     let second = run(["--load-state", &state, "-n", "15", "--save-state", &state]).text();
     let third = run(["--load-state", &state, "-n", "10"]).text();
     assert_eq!(first + &second + &third, whole);
-    // More text goes behind it, without a BOS.
+    // More text goes after it, without a BOS.
     let more = run(["--load-state", &state, "-p", " The", "-n", "1", "--json"]).json();
     assert_eq!(more["prompt_ids"], serde_json::json!([471]));
     assert_eq!(more["seed"], 5);
-    // Saved in front of the first token.
+    // Saved before the first token.
     run(["There was a king", "--seed", "5", "-n", "0", "--save-state", &state]).text();
     assert_eq!(run(["--load-state", &state, "-n", "40"]).text(), whole);
 }
@@ -358,7 +358,7 @@ fn what_a_prompt_begins_with_is_up_to_the_tokenizer() {
     run(["logits", "-m", &model, "--prompt", "abcde", "-o", &out]).text();
     let bytes = std::fs::read(&out).unwrap();
     let shape = SafeTensors::deserialize(&bytes).unwrap().tensor("ids").unwrap().shape().to_vec();
-    // Windows have nothing in front either: the first token of each is not predicted.
+    // Windows have nothing before them either: the first token of each is not predicted.
     for (context, windows) in [("4096", 1), ("2", shape[0].div_ceil(2))] {
         let args = ["perplexity", "-m", &model, "-f", &file, "--context", context, "--json"];
         let got = run(args).json();

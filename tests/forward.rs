@@ -24,7 +24,7 @@ fn tokens(config: &Config, len: usize, seed: u64) -> Vec<u32> {
     (0..len).map(|_| rng.below(config.vocab_size) as u32).collect()
 }
 
-/// All logits of `ids` behind `state`.
+/// All logits of `ids` after `state`.
 fn feed(model: &Model, state: &mut State, ids: &[u32]) -> Vec<f32> {
     let mut logits = Vec::new();
     let want = Want::All;
@@ -492,7 +492,7 @@ fn a_value_that_overflows_is_an_error_that_says_where() {
     };
     feed(&mut state, &[1, 2]).unwrap();
     let error = feed(&mut state, &[4, 5, 3, 6]).unwrap_err();
-    // Token 3 is the third of this call, behind the two fed before.
+    // Token 3 is the third of this call, after the two fed before.
     assert!(matches!(&error, Error::NonFinite { position: 4, .. }), "{error}");
     assert!(error.to_string().contains("layer 0"), "{error}");
     assert!(matches!(feed(&mut state, &[1]), Err(Error::PoisonedState)));
@@ -521,7 +521,7 @@ fn an_overflow_ends_its_own_step_and_changes_no_bit_of_the_others() {
     let (alone_a, alone_b) = (alone(&a), alone(&b));
     for (len, at) in [(1, 0), (5, 4), (270, 0), (270, 100), (270, 269)] {
         let c = with(sane(len, 3), at);
-        // The bad one in front, in between, behind.
+        // The bad one first, in between, last.
         for order in [[2, 0, 1], [0, 2, 1], [0, 1, 2]] {
             let ids = order.map(|i| [&a, &b, &c][i]);
             let mut states = [(); 3].map(|()| model.new_state());

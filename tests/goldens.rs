@@ -45,7 +45,7 @@ impl Golden<'_> {
     }
 }
 
-/// Feeds ids and gives the logits behind each.
+/// Feeds ids and gives the logits after each.
 fn feed(model: &Model, state: &mut State, ids: &[u32]) -> Vec<f32> {
     let mut logits = Vec::new();
     let step = Step { state, tokens: ids, want: Want::All, logits: &mut logits, states: None };

@@ -99,7 +99,7 @@ fn the_untouched_file_opens() {
 #[test]
 fn bytes_in_memory_are_taken_without_a_copy_where_they_are_aligned() {
     let bytes = parts().bytes();
-    // So many bytes behind an address that is a multiple of 64.
+    // So many bytes after an address that is a multiple of 64.
     let placed = |off: usize| -> &'static [u8] {
         let room = vec![0; bytes.len() + 128].leak();
         let start = room.as_ptr().align_offset(64) + off;
@@ -410,7 +410,7 @@ fn rejects_a_header_of_very_many_tensors_and_of_very_many_fields() {
     let metadata: Vec<String> = (0..300_000).map(|n| format!(r#""{n}":"""#)).collect();
     let metadata = format!(r#""__metadata__":{{{}}}"#, metadata.join(","));
     assert!(refusal(&header(metadata)).contains("entries and fields"));
-    // Within strings they are text, behind escaped quotes too.
+    // Within strings they are text, after escaped quotes too.
     let text = r#"\\\",:"#.repeat(600_000);
     let metadata = format!(r#""__metadata__":{{"text":"{text}"}}"#);
     assert!(!refusal(&header(metadata)).contains("entries and fields"));

@@ -176,7 +176,7 @@ impl Binary {
         near
     }
 
-    /// The function to look into behind a call or a jump to `target`.
+    /// The function to look into after a call or a jump to `target`.
     fn callee(&self, target: u64, name: &str, instruction: &str) -> Option<u64> {
         let function = self.functions.range(..=target).next_back();
         match function.filter(|(at, function)| target < *at + function.size.max(1)) {

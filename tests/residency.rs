@@ -19,7 +19,7 @@ fn config() -> Config {
 
 const IDS: [u32; 9] = [1, 17, 3, 88, 2, 2, 41, 5, 96];
 
-/// Logits behind every id, fed one at a time and then, from the start again, together.
+/// Logits after every id, fed one at a time and then, from the start again, together.
 fn logits(file: ModelFile) -> Vec<f32> {
     let options = Options { threads: Some(2), ..Options::default() };
     logits_of(&Model::new(file, &options).unwrap())

@@ -92,7 +92,7 @@ fn states(folder: &Path, model: &Arc<Model>) -> Result<()> {
     Ok(())
 }
 
-/// The tokenizers of the golden cases, and small ones of each kind, with a text behind each.
+/// The tokenizers of the golden cases, and small ones of each kind, with a text after each.
 fn tokenizers(folder: &Path) -> Result<()> {
     let text = "\0Once upon a time, \u{e9}\u{1f600} <s> 12 34";
     let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/goldens");

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use crate::text::clip;
 
-/// What stands in front of a file that is a zip.
+/// What stands before a file that is a zip.
 pub const MAGIC: &[u8] = b"PK\x03\x04";
 
 const END: &[u8] = b"PK\x05\x06";

@@ -285,7 +285,7 @@ fn class_note(config: &Object) -> Option<String> {
 }
 
 fn is_known(key: &str, config: &Object) -> bool {
-    // Keys with an underscore in front are Transformers' own.
+    // Keys that begin with an underscore are Transformers' own.
     key.starts_with('_')
         || HARMLESS.contains(&key)
         || GENERATION.iter().any(|(known, _)| *known == key)

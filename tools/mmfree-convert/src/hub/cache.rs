@@ -121,7 +121,7 @@ pub fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// A path in the environment, if there is one; a `~` in front is the user's home.
+/// A path in the environment, if there is one; a `~` at its start is the user's home.
 pub fn path(name: &str) -> Option<PathBuf> {
     let path = env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)?;
     match (path.strip_prefix("~"), env::var_os("HOME")) {

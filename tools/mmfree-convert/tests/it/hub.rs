@@ -33,7 +33,7 @@ struct Behaviour {
     index: Option<String>,
     /// The cut connection stays open, and says nothing.
     silent: bool,
-    /// Where every file is in truth: what a redirect puts in front of its path.
+    /// Where every file is in truth: what a redirect puts before its path.
     moved: Option<&'static str>,
     /// The weights are sent on from one place to the next without end.
     round: bool,
@@ -62,7 +62,7 @@ enum Unsized {
 struct Server {
     port: u16,
     scheme: &'static str,
-    /// The first lines of all requests, `Range` and `Authorization` behind them.
+    /// The first lines of all requests, `Range` and `Authorization` after them.
     requests: Arc<Mutex<Vec<String>>>,
 }
 

@@ -12,7 +12,7 @@ fn packed(packing: Packing) -> Options {
     Options { pack: Pack::Only(packing), ..Options::default() }
 }
 
-/// The bits of the logits behind some tokens.
+/// The bits of the logits after some tokens.
 fn logits(path: &Path) -> Vec<u32> {
     let model = Model::new(ModelFile::open(path).unwrap(), &Default::default()).unwrap();
     let (mut state, mut logits) = (model.new_state(), Vec::new());

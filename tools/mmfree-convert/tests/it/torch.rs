@@ -23,7 +23,7 @@ impl Zip {
             let offset = out.len();
             let mut extra = Vec::new();
             if self.wide {
-                // Another field in front of it, which is passed over.
+                // Another field before it, which is passed over.
                 extra.extend([0x55, 0x54, 1, 0, 0, 1, 0, 24, 0]);
                 for value in [bytes.len(), bytes.len(), offset] {
                     extra.extend((value as u64).to_le_bytes());
