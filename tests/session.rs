@@ -376,7 +376,7 @@ fn a_session_that_was_fed_to_its_end_is_loaded_and_goes_on_after_a_push() {
     }
     let mut loaded = Session::from_bytes(&model, &session.to_bytes().unwrap()).unwrap();
     let error = loaded.next_token().unwrap_err();
-    assert!(error.to_string().contains("must go on by one token"), "{error}");
+    assert!(error.to_string().contains("one token at least to go on from"), "{error}");
     for session in [&mut session, &mut loaded] {
         session.push(&[5, 6]).unwrap();
     }
@@ -434,4 +434,20 @@ fn only_a_token_that_was_chosen_has_a_score() {
     assert_eq!(session.token_score().unwrap().unwrap().id, id);
     session.push(&[7]).unwrap();
     assert_eq!(session.token_score().unwrap(), None);
+}
+
+#[test]
+fn an_id_outside_of_the_vocabulary_is_named_with_its_file() {
+    let model = model(Packing::T5, 3);
+    let mut bytes = version_1(&started(&model));
+    // The ids are what comes last but for the spans of generated ones, of which there are none here.
+    let at = bytes.len() - 4;
+    bytes[at..].copy_from_slice(&u32::MAX.to_le_bytes());
+    let dir = TempDir::new();
+    let path = dir.write("outside.state", bytes);
+    let error = Session::load(&model, &path).unwrap_err().to_string();
+    assert!(
+        error.contains("outside.state: token id 4294967295 is outside the vocabulary"),
+        "{error}"
+    );
 }

@@ -45,6 +45,33 @@ fn a_value_that_is_exactly_an_option_is_refused_and_the_right_form_shown() {
 }
 
 #[test]
+fn a_prompt_that_begins_with_a_dash_is_one_where_it_can_be_no_option() {
+    let common = ["-n", "3", "--greedy", "-q", "--json"];
+    for prompt in ["- item", "-hello there", "---", "--x y", "-\u{e9}t\u{e9} ", "-(a)"] {
+        let expected = run(common.iter().chain(&["-p", prompt])).json();
+        assert_eq!(run([prompt].iter().chain(&common)).json()["ids"], expected["ids"], "{prompt}");
+        assert_eq!(run(common.iter().chain(&[prompt])).json()["ids"], expected["ids"], "{prompt}");
+    }
+    // What may be an option typed wrongly is refused, and the whole of it shown as it would be right.
+    for (word, tip) in [
+        ("-item", "-- -item"),
+        ("-dash/file.txt", "-- -dash/file.txt"),
+        ("--tmp", "-- --tmp"),
+        ("-1", "-- -1"),
+        ("-x'y", "-- '-x'\\\\''y'"),
+    ] {
+        refused(&[word], 2, &[&format!("`{word}` is no option here"), &tip.replace("\\\\", "\\")]);
+        refused(&["-n", "3", word, "-q"], 2, &["is no option here"]);
+        let got = run(common.iter().chain(&["--", word]));
+        assert_eq!(got.code, Some(0), "{}", got.stderr);
+    }
+    // Options are still options, however they are put together.
+    assert_eq!(run(["-qn3", "--greedy", "x"]).code, Some(0));
+    assert_eq!(run(["-qn", "3", "--greedy", "- x"]).code, Some(0));
+    assert_eq!(run(["-n=3", "--temp=0", "- x", "-q"]).code, Some(0));
+}
+
+#[test]
 fn numbers_out_of_range_are_told_the_range() {
     for option in ["--max-length", "--top-k", "--seed"] {
         refused(&[option, "-5", "x"], 2, &["must be a whole number, 0 to 18446744073709551615"]);
@@ -152,6 +179,79 @@ fn a_stdout_that_does_not_block_is_waited_for() {
     let expected = format!("0 {}\n", help.len());
     assert!(help.len() > 4096, "more than the pipe holds");
     assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{output:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_is_heard_while_nobody_reads_the_text() {
+    // A pipe that is full and stays so, whether it blocks or not; then a polite kill.
+    let script = "import fcntl, os, select, signal, subprocess, sys, time\n\
+        r, w = os.pipe()\n\
+        fcntl.fcntl(w, 1031, 4096)\n\
+        os.set_blocking(w, sys.argv[1] == 'blocks')\n\
+        p = subprocess.Popen(sys.argv[2:], stdout=w)\n\
+        while p.poll() is None and select.select([], [w], [], 0)[1]: time.sleep(0.02)\n\
+        time.sleep(0.2)\n\
+        p.send_signal(signal.SIGTERM)\n\
+        print(p.wait(), flush=True)\n\
+        os.close(w)\n\
+        print(len(os.read(r, 65536)) > 0)\n";
+    let dir = TempDir::new();
+    let runner = crate::program::runner();
+    for kind in ["blocks", "does not"] {
+        let state = dir.path(format!("{kind}.state"));
+        let words = runner.iter().flat_map(|runner| runner.split_whitespace());
+        let output = std::process::Command::new("python3")
+            .args(["-c", script, kind])
+            .args(words.chain([env!("CARGO_BIN_EXE_mmfree-infer")]))
+            .args(["-q", "--ignore-eos", "-n", "-1", "--ids", "1", "--save-state"])
+            .arg(&state)
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "143\nTrue\n", "{kind}: {output:?}");
+        let state = state.to_str().unwrap();
+        let rest = run(["-q", "--ignore-eos", "-n", "3", "--json", "--load-state", state]).json();
+        assert_eq!(rest["ids"].as_array().unwrap().len(), 3);
+    }
+}
+
+#[test]
+fn a_file_that_is_no_saved_session_is_named() {
+    let dir = TempDir::new();
+    let demo = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo.mmfree")).unwrap();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n";
+    for (name, bytes, words) in [
+        (
+            "pointer",
+            pointer.as_bytes(),
+            &["a Git LFS pointer, but not a saved", "git lfs pull"][..],
+        ),
+        ("page", b"<!DOCTYPE html><p>", &["a page of HTML", "download the file itself"]),
+        ("gguf", b"GGUF\x03\0\0\0", &["a GGUF file of llama.cpp"]),
+        ("answer", b"Entry not found", &["the text \"Entry not found\""]),
+        ("model", &demo, &["a model file of mmfree, but not a saved", "-m takes it"]),
+        ("weights", b"\x02\0\0\0\0\0\0\0{}", &["a safetensors file, but not a saved"]),
+        ("config", b"{\"model_type\": \"hgrn_bit\"}", &["the config.json of a checkpoint"]),
+    ] {
+        let path = dir.write(name, bytes);
+        let args = ["-n", "1", "x", "--load-state", path.to_str().unwrap()];
+        refused(&args, 1, &[words, &[path.to_str().unwrap()]].concat());
+    }
+    let folder = dir.path("");
+    refused(&["x", "--load-state", folder.to_str().unwrap()], 1, &["a directory"]);
+}
+
+#[test]
+fn a_folder_in_place_of_a_model_says_what_is_in_it() {
+    let dir = TempDir::new();
+    let folder = dir.path("some").to_str().unwrap().to_owned();
+    std::fs::create_dir(&folder).unwrap();
+    refused(&["-m", &folder, "x"], 1, &["a directory, where a model file is needed\n"]);
+    dir.write("some/b.mmfree", "");
+    dir.write("some/a.mmfree", "");
+    refused(&["info", "-m", &folder], 1, &["a directory", &format!("there is {folder}/a.mmfree")]);
+    dir.write("some/config.json", "{}");
+    refused(&["-m", &folder, "x"], 1, &[&format!("`mmfree-convert {folder}` makes one of")]);
 }
 
 #[cfg(target_os = "linux")]

@@ -132,6 +132,9 @@ impl ModelFile {
     #[cfg(feature = "mmap")]
     pub fn open(path: impl AsRef<Path>) -> Result<ModelFile> {
         let path = path.as_ref();
+        if path.is_dir() {
+            return Err(Error::invalid(path, no_folder(path)));
+        }
         let map = Mapping::open(path)?;
         map.advise(Advice::HugePages, 0..map.len());
         Self::check(path.to_owned(), Bytes::Mapped(map))
@@ -388,6 +391,22 @@ fn no_model(kind: &FileKind) -> String {
     };
     let separator = if right.is_empty() { "" } else { "; " };
     format!("{kind}, but not a model file{separator}{right}")
+}
+
+/// What a folder is in place of a model file, and what would be right.
+#[cfg(feature = "mmap")]
+fn no_folder(path: &Path) -> String {
+    let names = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let models =
+        names.map(|entry| entry.path()).filter(|name| name.extension() == Some("mmfree".as_ref()));
+    let right = match models.min() {
+        _ if path.join("config.json").exists() => {
+            format!("; `mmfree-convert {}` makes one of the checkpoint in it", path.display())
+        }
+        Some(model) => format!("; there is {}", model.display()),
+        None => String::new(),
+    };
+    format!("a directory, where a model file is needed{right}")
 }
 
 /// The header's tensors, taken out one by one.

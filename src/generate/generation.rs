@@ -17,11 +17,15 @@ const NAME: &str = "generation_config.json";
 const SAMPLING: [&str; 6] =
     ["temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty"];
 
+/// The top-k of `GenerationConfig` in transformers where a file does not state one; null is off. All its other
+/// defaults for sampling are off.
+const DEFAULT_TOP_K: usize = 50;
+
 /// What a checkpoint's `generation_config.json` says about sampling and the end of a text.
 ///
 /// As in Hugging Face's `generate`, its temperature, top-k, top-p, min-p and typical-p count
 /// only with `"do_sample": true`; without it the default is greedy. A value that the file does not state is
-/// off (`generate` would put a top-k of 50 there).
+/// off; `generate` would put a top-k of 50 there, which [`not_applied`](Self::not_applied) says then.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GenerationConfig {
     /// Whether to sample, rather than take the likeliest token.
@@ -131,6 +135,11 @@ impl GenerationConfig {
         config.max_new_tokens = reader.read("max_new_tokens", COUNT.0, COUNT.1);
         config.max_length = reader.read("max_length", COUNT.0, COUNT.1);
         config.not_applied.extend(not_applied(&reader.object, config.do_sample));
+        if config.do_sample && !reader.object.contains_key("top_k") {
+            config
+                .not_applied
+                .push(format!("top_k {DEFAULT_TOP_K} (their default, as none is given)"));
+        }
         (config, reader.faults)
     }
 
@@ -386,7 +395,7 @@ mod tests {
             r#"{"forced_eos_token_id": null, "begin_suppress_tokens": [], "typical_p": 1.0}"#,
             r#"{"eos_token_id": 2, "use_cache": true, "transformers_version": "4.42.4", "_x": 1}"#,
             r#"{"epsilon_cutoff": 0.1, "eta_cutoff": 0.1, "do_sample": false}"#,
-            r#"{"epsilon_cutoff": 0.0, "eta_cutoff": 1.0, "do_sample": true}"#,
+            r#"{"epsilon_cutoff": 0.0, "eta_cutoff": 1.0, "do_sample": true, "top_k": 5}"#,
         ] {
             assert_eq!(named(neutral), [""; 0], "{neutral}");
         }
@@ -396,7 +405,7 @@ mod tests {
             (r#"{"forced_bos_token_id": 0}"#, "forced_bos_token_id 0"),
             (r#"{"begin_suppress_tokens": [220]}"#, "begin_suppress_tokens [220]"),
             (r#"{"penalty_alpha": 0.6}"#, "penalty_alpha 0.6"),
-            (r#"{"epsilon_cutoff": 0.1, "do_sample": true}"#, "epsilon_cutoff 0.1"),
+            (r#"{"epsilon_cutoff": 0.1, "do_sample": true, "top_k": null}"#, "epsilon_cutoff 0.1"),
             (r#"{"min_new_tokens": 5}"#, "min_new_tokens 5"),
             (r#"{"stop_strings": ["end"]}"#, "stop_strings [\"end\"]"),
             (r#"{"guidance_scale": 1.5}"#, "guidance_scale 1.5"),
@@ -406,6 +415,22 @@ mod tests {
         }
         let long = format!(r#"{{"stop_strings": ["{}"]}}"#, "\u{e9}".repeat(9999));
         assert!(named(&long)[0].chars().count() < 70);
+    }
+
+    #[test]
+    fn an_absent_top_k_is_off_and_named_where_transformers_would_take_their_default() {
+        let config = read(r#"{"do_sample": true}"#, vec![]);
+        assert_eq!(config.sampler.top_k, 0);
+        assert_eq!(config.not_applied, ["top_k 50 (their default, as none is given)"]);
+        for text in [
+            "{}",
+            r#"{"do_sample": false}"#,
+            r#"{"do_sample": true, "top_k": null}"#,
+            r#"{"do_sample": true, "top_k": 0}"#,
+            r#"{"do_sample": true, "top_k": 50}"#,
+        ] {
+            assert_eq!(read(text, vec![]).not_applied, [""; 0], "{text}");
+        }
     }
 
     #[test]

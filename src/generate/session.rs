@@ -348,7 +348,9 @@ impl Session {
         if self.logits.is_empty() || !self.pending().is_empty() {
             let reason = match (self.ids.len(), self.pending().len()) {
                 (0, _) => "is empty, must have one token at least (the BOS token, say)".to_owned(),
-                (_, 0) => "has been fed before it was saved, must go on by one token".to_owned(),
+                (_, 0) => "is empty, but all ids of the saved session have been fed; give one token at least to go \
+                           on from"
+                    .to_owned(),
                 (_, pending) => format!("has {pending} ids that have not been fed"),
             };
             return Err(Error::Option { name: "prompt", reason });

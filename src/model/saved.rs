@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::State;
 use crate::error::{Error, Result};
-use crate::format::{ARCHITECTURE, Config, Header, HeaderError, read_header};
+use crate::format::{ARCHITECTURE, Config, FileKind, Header, HeaderError, read_header};
 
 const FORMAT: &str = "mmfree-state";
 
@@ -88,9 +88,10 @@ impl<'a> Reader<'a> {
     fn new(bytes: &'a [u8], path: &'a Path) -> Result<Option<Reader<'a>>> {
         let invalid = |reason: String| Error::invalid(path, reason);
         let (data_start, header) = read_header(bytes).map_err(|error| {
-            invalid(match error {
-                HeaderError::Short(reason) => reason,
-                HeaderError::Invalid(reason) => {
+            invalid(match (FileKind::of(bytes), error) {
+                (Some(kind), _) => no_state(&kind),
+                (None, HeaderError::Short(reason)) => reason,
+                (None, HeaderError::Invalid(reason)) => {
                     format!("not a saved state, or a damaged one: {reason}")
                 }
             })
@@ -190,6 +191,16 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What a file is in place of a saved state, and what would be right.
+fn no_state(kind: &FileKind) -> String {
+    let right = match kind {
+        FileKind::Model => "-m takes it",
+        _ => kind.remedy(),
+    };
+    let separator = if right.is_empty() { "" } else { "; " };
+    format!("{kind}, but not a saved state{separator}{right}")
+}
+
 /// The place of the checksum's digits in a header.
 fn checksum_at(header: &[u8]) -> Option<usize> {
     // In a text of the header its quotes would be escaped: this is the key.
@@ -266,8 +277,9 @@ pub(crate) fn from_bytes(
     config: &Config,
     hash: &str,
 ) -> Result<(State, Extra, SavedState)> {
-    let reader = Reader::new(bytes, path)?
-        .ok_or_else(|| Error::invalid(path, "a safetensors file, but not a saved state"))?;
+    let reader = Reader::new(bytes, path)?.ok_or_else(|| {
+        Error::invalid(path, no_state(&FileKind::of(bytes).unwrap_or(FileKind::Safetensors)))
+    })?;
     let architecture = reader.metadata.get("mmfree.architecture").map_or("", String::as_str);
     if architecture != ARCHITECTURE {
         return Err(reader.mismatch("architecture", architecture, ARCHITECTURE));
@@ -284,7 +296,10 @@ pub(crate) fn from_bytes(
     state.set(&floats, reader.saved.position);
     let ids = reader.integers("ids")?;
     if let Some(&id) = ids.iter().find(|&&id| id as usize >= config.vocab_size) {
-        return Err(Error::Token { id, vocab_size: config.vocab_size });
+        let last = config.vocab_size - 1;
+        let reason =
+            format!("token id {id} is outside the vocabulary: the model's ids are 0 to {last}");
+        return Err(Error::invalid(path, reason));
     }
     let generated = reader.spans(ids.len())?;
     let extra = Extra { metadata: reader.metadata, ids, generated };

@@ -38,8 +38,8 @@ fn limit(get: impl FnOnce(&mut libc::rlimit) -> libc::c_int) -> Option<u64> {
 }
 
 /// How many of so many threads, the caller among them, have room for their stacks in the addresses that are left, with `reserve`
-/// bytes for what they do. At least one.
-pub(crate) fn threads_with_room(wanted: usize, stack: usize, reserve: u64) -> usize {
+/// bytes for what they do. At least one. `stack` is the bytes of a stack.
+pub fn threads_with_room(wanted: usize, stack: usize, reserve: u64) -> usize {
     let each = stack as u64 + BESIDES;
     addresses_left().map_or(wanted, |left| threads_within(wanted, each, reserve, left, ARENA))
 }

@@ -7,9 +7,11 @@ mod atomic;
 mod mapping;
 mod region;
 mod signals;
+mod stdout;
 mod unfinished;
 
-pub(crate) use addresses::{addresses_left, threads_with_room};
+pub(crate) use addresses::addresses_left;
+pub use addresses::threads_with_room;
 pub use allocator::{EndWithoutMemory, may_fail};
 pub use allowance::Allowance;
 pub use atomic::{AtomicFile, write_private};
@@ -17,4 +19,5 @@ pub use mapping::{Advice, Mapping, mappable};
 pub(crate) use mapping::{LARGE_PAGE, lock};
 pub(crate) use region::{Piece, Region};
 pub use signals::{Temporary, handle_signals, is_ignored};
+pub use stdout::write_stdout;
 pub use unfinished::Unfinished;

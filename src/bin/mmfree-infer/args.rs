@@ -1,5 +1,6 @@
 //! What can be typed.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -277,15 +278,12 @@ impl Args {
     /// # Errors
     /// What is wrong with it; or the help or version that was asked for, to be shown.
     pub fn read() -> Result<Args, clap::Error> {
-        let typed: Vec<String> =
-            std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
-        let mut command = typed::with_dashes(Args::command());
-        command.build();
-        if let Some(error) = typed::option_as_value(&mut command, &typed) {
-            return Err(error);
-        }
-        let parsed = command.clone().try_get_matches().and_then(|m| Args::from_arg_matches(&m));
-        let args = parsed.map_err(|error| explain(error, &typed))?;
+        let typed: Vec<OsString> = std::env::args_os().skip(1).collect();
+        let words = typed::words(&typed);
+        let mut command = Args::command();
+        let parsed = typed::matches(command.clone(), typed);
+        let parsed = parsed.and_then(|matches| Args::from_arg_matches(&matches));
+        let args = parsed.map_err(|error| explain(error, &words))?;
         match args.generate.prompt.text.as_deref() {
             Some(text) if args.command.is_none() && is_command(text) => {
                 let message = format!(

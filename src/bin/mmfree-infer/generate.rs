@@ -53,8 +53,10 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     let writer = Writer::new(args, &opened, &session, &prompt, limits)?;
     let mut job = Job { args, opened: &opened, session, given, writer };
     let outcome = job.run(&interrupt);
-    // Also where no one reads the text any more: the session is sound, and to be gone on with.
-    if let (Ok(_) | Err(Failure::ClosedPipe), Some(path)) = (&outcome, &args.save_state) {
+    // Also where no one reads the text any more, or a signal found it stuck: the session is sound, and to be gone on with.
+    if let (Ok(_) | Err(Failure::ClosedPipe | Failure::Interrupted(_)), Some(path)) =
+        (&outcome, &args.save_state)
+    {
         job.session.save(path)?;
     }
     let outcome = outcome?;

@@ -1,8 +1,8 @@
 //! Ctrl-C, a polite kill, a terminal that is closed.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use mmfree::storage::is_ignored;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -11,10 +11,14 @@ use signal_hook::flag;
 use crate::failure::Failure;
 
 /// Set by Ctrl-C, a polite kill or the end of the terminal; the second one ends the program at once.
+#[derive(Clone)]
 pub struct Interrupt {
     hit: Arc<AtomicBool>,
     signal: Arc<AtomicUsize>,
 }
+
+/// The one that is installed.
+static CURRENT: OnceLock<Interrupt> = OnceLock::new();
 
 impl Interrupt {
     /// From now on the signals set the flag, but for those that the program was started to ignore: `nohup` means it.
@@ -30,7 +34,12 @@ impl Interrupt {
             let _ = flag::register_usize(signal, Arc::clone(&number), signal as usize);
             let _ = flag::register(signal, Arc::clone(&hit));
         }
-        Interrupt { hit, signal: number }
+        CURRENT.get_or_init(|| Interrupt { hit, signal: number }).clone()
+    }
+
+    /// The one that is installed, if one is.
+    pub fn current() -> Option<&'static Interrupt> {
+        CURRENT.get()
     }
 
     /// Whether a signal came.

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use mmfree::storage::write_stdout;
 use mmfree::{Device, Model};
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::interrupt::Interrupt;
 
 /// Whether what was printed last has not ended its line.
 static MID_LINE: AtomicBool = AtomicBool::new(false);
@@ -23,35 +25,18 @@ pub fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{start}{text}");
 }
 
-/// Writes to stdout.
+/// Writes to stdout. A stdout that takes nothing any more is given up once a signal came.
 pub fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    let mut rest = text.as_bytes();
-    while !rest.is_empty() {
-        let written = patiently(|| out.write(rest)).map_err(Failure::stdout)?;
-        if written == 0 {
-            return Err(Failure::stdout(io::ErrorKind::WriteZero.into()));
-        }
-        rest = &rest[written..];
+    let written =
+        write_stdout(text.as_bytes(), || Interrupt::current().is_some_and(Interrupt::hit));
+    if !written.map_err(Failure::stdout)? {
+        // It only gave up for an interrupt.
+        return Err(Interrupt::current().map_or(Failure::ClosedPipe, Interrupt::failure));
     }
-    patiently(|| out.flush()).map_err(Failure::stdout)?;
     if !text.is_empty() {
         MID_LINE.store(!text.ends_with('\n'), Ordering::Relaxed);
     }
     Ok(())
-}
-
-/// Does what a stdout that does not block could not take yet until it can.
-fn patiently<T>(mut write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match write() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
 }
 
 /// Whether stdout and stderr are shown in one place: the same file or pipe, or terminals.

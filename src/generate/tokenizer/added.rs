@@ -4,7 +4,7 @@
 //! the added vocabulary of tokenizers 0.19 that goes with it. A token's id is the one that it has in
 //! the vocabulary, else the next that is free; the one that the files declare for it is not looked at.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use tokenizers::{AddedToken, AddedVocabulary, Model, ModelWrapper, Normalizer};
 
@@ -20,7 +20,8 @@ struct Candidate {
 }
 
 /// Adds the tokens of the settings to those of `tokenizer.json`, `own`, which are there already. Ids
-/// are below `vocab_size`; tokens that would get another are left out.
+/// are below `vocab_size`; tokens that would get another are left out. Gives the texts of those that are looked for both in a
+/// text as it stands and in its normalized form.
 ///
 /// # Errors
 /// Those of the library.
@@ -32,13 +33,13 @@ pub(super) fn merge(
     settings: &Settings,
     vocab_size: usize,
     notes: &mut Vec<TokenizerNote>,
-) -> tokenizers::Result<()> {
+) -> tokenizers::Result<BTreeSet<String>> {
     let known = added.get_vocab().values().max();
     let size = model.get_vocab_size() as u32;
     let mut next = known.map_or(size, |max| size.max(max.saturating_add(1)));
     let mut new: HashMap<String, u32> = HashMap::new();
     let (mut moved, mut unknown) = (Several::default(), Several::default());
-    let mut tokens = Vec::new();
+    let (mut tokens, mut both) = (Vec::new(), BTreeSet::new());
     let outside = |id: u32| id as usize >= vocab_size;
     for Candidate { token, declared, key } in candidates(added, own, settings) {
         if token.content.is_empty() {
@@ -82,11 +83,15 @@ pub(super) fn merge(
             });
         }
         let special = token.special || settings.is_special(&token.content);
-        tokens.push(resolved(added, token, special));
+        let (token, is_both) = resolved(added, token, special);
+        if is_both {
+            both.insert(token.content.clone());
+        }
+        tokens.push(token);
     }
     notes.extend(moved.note().into_iter().chain(unknown.note()));
     added.add_tokens(tokens, model, Some(normalizer))?;
-    Ok(())
+    Ok(both)
 }
 
 /// A note on the first of several tokens.
@@ -165,20 +170,23 @@ fn candidates(
     candidates
 }
 
-/// A token as it is to be added, given what there is of it.
-fn resolved(added: &AddedVocabulary, token: Described, special: bool) -> AddedToken {
+/// A token as it is to be added, given what there is of it, and whether it is looked for in both ways.
+fn resolved(added: &AddedVocabulary, token: Described, special: bool) -> (AddedToken, bool) {
     let Described { content, single_word, lstrip, rstrip, normalized, .. } = token;
     let mut normalized = normalized.unwrap_or(!special);
+    let mut both = false;
     // tokenizers 0.19 goes on looking for a token in the way that it was first added with, beside the
     // new one; a special token stays special, and is looked for in the first way alone. The later
-    // library has one way for each. Where one of two is the text as it stands, that finds all.
+    // library has one way for each.
     let there = added.get_vocab().get(&content);
     if let Some(first) = there.and_then(|id| added.get_added_tokens_decoder().get(id)) {
-        normalized = match added.is_special_token(&content) {
-            true => first.normalized,
-            false => first.normalized && normalized,
-        };
+        if added.is_special_token(&content) {
+            normalized = first.normalized;
+        } else {
+            both = first.normalized != normalized;
+            normalized = first.normalized && normalized;
+        }
     }
     let special = special || added.is_special_token(&content);
-    AddedToken { content, single_word, lstrip, rstrip, normalized, special }
+    (AddedToken { content, single_word, lstrip, rstrip, normalized, special }, both)
 }

@@ -7,6 +7,7 @@
 //! file is contained here too: an error or a panic of theirs becomes an [`Error::Tokenizer`].
 
 mod added;
+mod both_ways;
 mod classes;
 mod decoder;
 mod files;
@@ -288,7 +289,10 @@ impl Tokenizer {
         let Inner { vocabulary, normalizer, pre_tokenizer, .. } = &*self.inner;
         let growth = Growth::of(text.len());
         let steps = normalizer::Steps { steps: normalizer, growth: &growth, continues };
-        let mut parts = vocabulary.added.extract_and_normalize(Some(&steps), text);
+        let mut parts = match &vocabulary.both_ways {
+            Some(both_ways) => both_ways.extract_and_normalize(&steps, text)?,
+            None => vocabulary.added.extract_and_normalize(Some(&steps), text),
+        };
         growth.result()?;
         pre_tokenizer::run(pre_tokenizer, &mut parts, &Growth::of(text.len()), continues)?;
         Ok(parts)

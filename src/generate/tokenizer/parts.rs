@@ -11,6 +11,7 @@ use tokenizers::{
 };
 
 use super::added::merge;
+use super::both_ways::BothWays;
 use super::classes::PrefixSpace;
 use super::decoder::Decoder;
 use super::files::{CONFIG, Settings, TokenizerFiles, TokenizerNote};
@@ -162,15 +163,18 @@ fn assemble(
         parts.added_tokens.iter().map(|own| (own.id, own.token.clone())).collect();
     let mut added = AddedVocabulary::new();
     added.add_tokens(parts.added_tokens.into_iter().map(|own| own.token), &model, Some(&steps))?;
-    let mut notes = Vec::new();
+    let (mut notes, mut both_ways) = (Vec::new(), None);
     if let Some((settings, vocab_size)) = settings {
-        merge(&mut added, &own, &model, &steps, settings, vocab_size, &mut notes)?;
+        let both = merge(&mut added, &own, &model, &steps, settings, vocab_size, &mut notes)?;
         added.set_encode_special_tokens(settings.split_special_tokens);
+        if !both.is_empty() {
+            both_ways = Some(BothWays::new(&added, &both, &model, &steps)?);
+        }
     }
     let template = Template::of(post_processor.as_ref())?;
     let by_bytes = normalizer.iter().any(normalizer::Step::is_byte_level);
     let inner = Inner {
-        vocabulary: Vocabulary::new(model, added, by_bytes)?,
+        vocabulary: Vocabulary::new(model, added, both_ways, by_bytes)?,
         normalizer,
         pre_tokenizer: pre_tokenizer::steps(pre_tokenizer),
         decoder: Decoder::new(decoder)?,
@@ -191,7 +195,11 @@ fn rebuilt(
 ) -> Template {
     let mut ids = |key: &str, instead: Option<u32>| -> Vec<u32> {
         let token = settings.token(key).and_then(|token| inner.vocabulary.id(token));
-        if token.is_none() {
+        if key == "eos_token" && settings.token(key).is_none() {
+            let reason = "add_eos_token is true, but there is no eos_token: transformers do not load such a \
+                          tokenizer; name one, or set add_eos_token to false";
+            notes.push(TokenizerNote::refusal(CONFIG, reason.to_owned()));
+        } else if token.is_none() {
             // Transformers does not load such a tokenizer, or makes an id that the model lacks.
             let instead = instead.map_or("none".to_owned(), |id| format!("the model's own, {id}"));
             let reason = format!(

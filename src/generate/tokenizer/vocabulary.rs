@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use tokenizers::{AddedVocabulary, Model, ModelWrapper};
 
+use super::both_ways::BothWays;
+
 /// The longest token, in bytes. Real ones have some hundred; the library copies the token of every
 /// id that a text becomes.
 const MAX_TOKEN: usize = 2048;
@@ -12,6 +14,8 @@ const MAX_TOKEN: usize = 2048;
 pub(super) struct Vocabulary {
     pub model: ModelWrapper,
     pub added: AddedVocabulary,
+    /// Finds the added tokens where some are looked for in two ways.
+    pub both_ways: Option<BothWays>,
     /// What added tokens stand for in a text.
     texts: HashMap<u32, Token>,
 }
@@ -33,6 +37,7 @@ impl Vocabulary {
     pub fn new(
         model: ModelWrapper,
         added: AddedVocabulary,
+        both_ways: Option<BothWays>,
         by_bytes: bool,
     ) -> tokenizers::Result<Vocabulary> {
         let mut texts = HashMap::new();
@@ -44,7 +49,7 @@ impl Vocabulary {
             let text = normalized.unwrap_or_else(|| token.content.clone());
             texts.insert(id, Token { text, special: added.is_special_token(&token.content) });
         }
-        let vocabulary = Vocabulary { model, added, texts };
+        let vocabulary = Vocabulary { model, added, both_ways, texts };
         vocabulary.check_lengths()?;
         Ok(vocabulary)
     }

@@ -55,14 +55,8 @@ impl Args {
     /// # Errors
     /// What is wrong with it; or the help or version that was asked for, to be shown.
     pub fn read() -> Result<Args, clap::Error> {
-        let typed: Vec<String> =
-            std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
-        let mut command = typed::with_dashes(Args::command());
-        command.build();
-        match typed::option_as_value(&mut command, &typed) {
-            Some(error) => Err(error),
-            None => Args::from_arg_matches(&command.try_get_matches()?),
-        }
+        let typed = std::env::args_os().skip(1).collect();
+        Args::from_arg_matches(&typed::matches(Args::command(), typed)?)
     }
 }
 

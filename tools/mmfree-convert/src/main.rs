@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use args::{Args, Command};
 #[cfg(feature = "hub")]
@@ -157,10 +157,13 @@ fn fetched(
     }
 }
 
+/// What [`cancel`] gave.
+static CANCEL: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
 /// A flag that Ctrl-C and a polite kill set, so that the unfinished file is removed; the second
 /// time they end the program.
 fn cancel() -> Arc<AtomicBool> {
-    let flag = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(CANCEL.get_or_init(Default::default));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         // Where they cannot be registered the signals end the program at once, as they do anyway.
         let _ = signal_hook::flag::register_conditional_shutdown(signal, 130, flag.clone());
@@ -189,27 +192,11 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
 }
 
 fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    let mut rest = text.as_bytes();
-    while !rest.is_empty() {
-        match patiently(|| out.write(rest)).map_err(Failure::Stdout)? {
-            0 => return Err(Failure::Stdout(io::ErrorKind::WriteZero.into())),
-            written => rest = &rest[written..],
-        }
-    }
-    patiently(|| out.flush()).map_err(Failure::Stdout)
-}
-
-/// Does what a stdout that does not block could not take yet until it can.
-fn patiently<T>(mut write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match write() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                std::thread::sleep(std::time::Duration::from_millis(2));
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
+    let cancelled = || CANCEL.get().is_some_and(|flag| flag.load(Ordering::Relaxed));
+    match mmfree::storage::write_stdout(text.as_bytes(), cancelled).map_err(Failure::Stdout)? {
+        true => Ok(()),
+        // The work is done by now: all that is lost is a text that nobody reads.
+        false => Err(Failure::Stdout(io::ErrorKind::BrokenPipe.into())),
     }
 }
 

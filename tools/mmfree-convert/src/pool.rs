@@ -4,14 +4,23 @@ use std::io;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mmfree::storage::threads_with_room;
 use rayon::{ThreadBuilder, ThreadPoolBuilder};
+
+/// Bytes of a thread's stack.
+const STACK: usize = 2 << 20;
+
+/// Bytes of addresses that are left to the work, beside the stacks.
+const RESERVE: u64 = 32 << 20;
 
 /// Runs `work` on a pool of as many threads as asked for, or as the machine has. Where the system
 /// gives fewer (`pids.max`, `ulimit -u`, no room for their stacks), those do all of it, and where it
 /// gives none, the calling thread does.
 pub fn run<T: Send>(threads: Option<usize>, work: impl FnOnce() -> T + Send) -> T {
     let available = || std::thread::available_parallelism().map_or(1, usize::from);
-    run_on(threads.unwrap_or_else(available), start, work)
+    let threads = threads.unwrap_or_else(available);
+    // The calling thread is one of those that are counted, and waits.
+    run_on(threads_with_room(threads.saturating_add(1), STACK, RESERVE) - 1, start, work)
 }
 
 /// The same with a way to start a thread.
@@ -23,7 +32,7 @@ fn run_on<T: Send>(
     // A pool that cannot start its threads is none, so they are started before it is made.
     let (sender, receiver) = channel();
     let receiver = Arc::new(Mutex::new(receiver));
-    let started = (0..threads.max(1)).map_while(|_| {
+    let started = (0..threads).map_while(|_| {
         let receiver = receiver.clone();
         start(Box::new(move || serve(&receiver))).ok()
     });
@@ -52,7 +61,7 @@ fn run_on<T: Send>(
 }
 
 fn start(thread: Box<dyn FnOnce() + Send>) -> io::Result<()> {
-    std::thread::Builder::new().spawn(thread).map(drop)
+    std::thread::Builder::new().stack_size(STACK).spawn(thread).map(drop)
 }
 
 /// What a thread of the pool does: it waits for its place there, and works until the pool ends.
@@ -88,7 +97,7 @@ mod tests {
 
     #[test]
     fn there_are_as_many_as_asked_for_or_as_the_system_gives() {
-        for (asked, given, expected) in [(3, 9, 3), (1, 9, 1), (0, 9, 1), (200, 2, 2), (5, 1, 1)] {
+        for (asked, given, expected) in [(3, 9, 3), (1, 9, 1), (200, 2, 2), (5, 1, 1)] {
             let (count, ids) = threads(asked, given);
             assert_eq!(count, expected, "{asked} {given}");
             assert!(ids.len() <= expected && !ids.contains(&std::thread::current().id()));
@@ -100,6 +109,7 @@ mod tests {
         let own = HashSet::from([std::thread::current().id()]);
         for _ in 0..3 {
             assert_eq!(threads(4, 0), (1, own.clone()));
+            assert_eq!(threads(0, 4), (1, own.clone()));
         }
         // And where there are some again, they do.
         let (count, ids) = threads(4, 4);

@@ -3,8 +3,11 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use mmfree::kernels::Isa;
+
+#[path = "../../../src/bin/mmfree-infer/typed.rs"]
+mod typed;
 
 /// Serves a MatMul-free language model over HTTP, as OpenAI's clients expect it.
 ///
@@ -32,7 +35,7 @@ pub struct Args {
     pub model_alias: Vec<String>,
 
     /// Threads [default: the physical cores]; makes no difference to the text
-    #[arg(short, long, value_name = "N", value_parser = threads, allow_negative_numbers = true)]
+    #[arg(short, long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
 
     /// Instruction set: auto, or a name that `mmfree-infer info` shows [default: MMFREE_ISA, else auto]
@@ -161,6 +164,16 @@ pub struct LimitArgs {
     /// Seconds that answers have to end after SIGTERM
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub drain: u32,
+}
+
+impl Args {
+    /// What was typed; where it is wrong, or help was asked for, the program ends.
+    pub fn read() -> Args {
+        let typed = std::env::args_os().skip(1).collect();
+        let parsed = typed::matches(Args::command(), typed);
+        let args = parsed.and_then(|matches| Args::from_arg_matches(&matches));
+        args.unwrap_or_else(|error| error.exit())
+    }
 }
 
 fn name(text: &str) -> Result<String, String> {

@@ -18,8 +18,6 @@ mod token_text;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 /// The program.
 pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|arg| arg == template::COMMAND) {
@@ -29,7 +27,7 @@ pub fn main() -> ExitCode {
         };
     }
     mmfree::storage::handle_signals();
-    let args = args::Args::parse();
+    let args = args::Args::read();
     match failure::contain(|| server::run(&args)) {
         Ok(code) => code,
         Err(failure) => failure.tell(),

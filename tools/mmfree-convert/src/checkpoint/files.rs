@@ -80,9 +80,37 @@ pub fn open(folder: &Path) -> Result<Weights> {
     let adapter = ADAPTERS.iter().find(|name| folder.join(name).exists());
     let reason = match adapter {
         Some(name) => format!("has no weights but those of a PEFT adapter, {name}: {MERGE}"),
-        None => format!("has no weights: none of {}", names.join(", ")),
+        None => {
+            let others = other_weights(&file_names(folder)?);
+            format!("has no weights: none of {}{others}", names.join(", "))
+        }
     };
     Err(Error::invalid(folder, reason))
+}
+
+/// Says which of the files may be weights under a name that is not looked for, and what would be right.
+fn other_weights(names: &[String]) -> String {
+    let extension =
+        |name: &str| name.rsplit_once('.').map_or("", |(_, extension)| extension).to_owned();
+    let found = |extensions: &[&str]| {
+        names
+            .iter()
+            .filter(|name| extensions.contains(&extension(name).as_str()))
+            .min()
+            .map(|name| clip(name))
+    };
+    if let Some(name) = found(&["safetensors"]) {
+        format!("; {name} is not looked at: if it has all of them, call it model.safetensors")
+    } else if let Some(name) = found(&["bin", "pt", "pth", "ckpt"]) {
+        format!(
+            "; {name} is not looked at: if torch.save wrote it of a state dict, call it pytorch_model.bin"
+        )
+    } else if let Some(name) = found(&["h5", "msgpack", "gguf", "onnx", "npz", "tar", "gz", "zip"])
+    {
+        format!("; {name} cannot be read")
+    } else {
+        String::new()
+    }
 }
 
 /// The names in a folder that are text.

@@ -13,7 +13,7 @@ mod zip;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mmfree::format::{FloatType, TensorSpec, standard_json};
+use mmfree::format::{FileKind, FloatType, TensorSpec, standard_json};
 use mmfree::storage::Mapping;
 use mmfree::{Config, Error, GenerationConfig, Tokenizer, TokenizerFiles};
 
@@ -87,6 +87,8 @@ impl Checkpoint {
                 if name.ends_with(".json") {
                     json::check(standard_json(&text).as_bytes())
                         .map_err(|e| Error::invalid(&path, e))?;
+                } else if let Some(kind) = no_template(&text) {
+                    return Err(Error::invalid(&path, json::mistaken(&kind, "a template")).into());
                 }
                 files.insert(name.to_owned(), text);
             }
@@ -150,6 +152,14 @@ impl Checkpoint {
         // Opening found every tensor; this cannot be reached by an input.
         stored.ok_or_else(|| crate::Error::Option(format!("tensor {name}: missing")))
     }
+}
+
+/// What a text is in place of a chat template, where that is known. An answer of a server has nothing to fill in.
+fn no_template(text: &str) -> Option<FileKind> {
+    FileKind::of(text.as_bytes()).filter(|kind| match kind {
+        FileKind::Answer(_) => !text.contains(['{', '}']),
+        _ => true,
+    })
 }
 
 /// The configuration in `config.json`, with what the generation config adds; notes on its keys.

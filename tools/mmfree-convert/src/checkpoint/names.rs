@@ -1,7 +1,7 @@
 //! Tensors under other names than the model's own: behind the prefixes that training leaves in front
 //! of them, and tied ones that stand in the file once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use mmfree::format::read_header;
 
@@ -66,36 +66,103 @@ fn strip_wrappers(weights: &mut Weights) -> Option<String> {
     weights.rename(bare).then(|| renamed(&first, &bare(&first)))
 }
 
+/// What stands before the names of all tensors but the head's.
+const BODY: &str = "model.";
+
+/// Takes another prefix for the model's own: one before all names, another in place of `model.`, or none in its place. The
+/// head's tensors have their own names then, or stand beside or behind the others.
 fn strip_prefix(weights: &mut Weights, needed: &[&str]) -> Result<Option<String>, String> {
     if missing(weights, needed, "").is_none() {
         return Ok(None);
     }
-    // Any tensor will do that has one name in the model.
-    let Some(known) = needed.last() else { return Ok(None) };
-    let prefix = |name: &str| Some(name.strip_suffix(known)?.to_owned());
-    let prefixes: BTreeSet<String> = weights
+    let body: Vec<&str> = needed.iter().filter_map(|name| name.strip_prefix(BODY)).collect();
+    let head: Vec<&str> = needed.iter().copied().filter(|name| !name.starts_with(BODY)).collect();
+    // Any tensor will do whose name ends no other's.
+    let Some(known) = body.first() else { return Ok(None) };
+    let prefix = |name: &str| {
+        let prefix = name.strip_suffix(known)?;
+        (prefix.is_empty() || prefix.ends_with('.')).then(|| prefix.to_owned())
+    };
+    let (found, partial): (BTreeSet<String>, BTreeSet<String>) = weights
         .names()
         .filter_map(prefix)
-        .filter(|prefix| prefix.ends_with('.') && missing(weights, needed, prefix).is_none())
-        .collect();
-    let mut prefixes = prefixes.into_iter();
-    let Some(prefix) = prefixes.next() else { return Ok(None) };
-    if let Some(other) = prefixes.next() {
-        let (prefix, other) = (clip(&prefix), clip(&other));
+        .partition(|prefix| missing(weights, &body, prefix).is_none());
+    let of_head = |prefix: &str| {
+        let places = ["", prefix.strip_suffix(BODY).unwrap_or(prefix), prefix];
+        let place = places.into_iter().find(|place| missing(weights, &head, place).is_none());
+        place.map(str::to_owned)
+    };
+    let mut whole = found.iter().filter_map(|prefix| Some((prefix, of_head(prefix)?)));
+    let Some((prefix, head_prefix)) = whole.next() else {
+        return no_prefix(weights, (&body, &head), &found, &partial);
+    };
+    if let Some((other, _)) = whole.next() {
+        let shown = |prefix: &str| {
+            clip(prefix.strip_suffix(BODY).filter(|p| !p.is_empty()).unwrap_or(prefix))
+        };
+        let (prefix, other) = (shown(prefix), shown(other));
         return Err(format!(
             "the model's tensors are there behind {prefix} and behind {other}; save one of both alone"
         ));
     }
-    let others = weights.names().filter(|name| name.starts_with(&prefix)).count() - needed.len();
-    if prefix.ends_with(PEFT) && others > 0 {
+    let before = prefix.strip_suffix(BODY).unwrap_or(prefix);
+    if before.ends_with(PEFT) {
+        let others = weights.names().filter(|name| name.starts_with(before)).count();
+        let others = others.saturating_sub(needed.len());
+        if others > 0 {
+            return Err(format!(
+                "the model's tensors are all there behind {}, and {others} more of PEFT: {MERGE}",
+                clip(before)
+            ));
+        }
+    }
+    let (body, head): (HashSet<&str>, HashSet<&str>) =
+        (body.iter().copied().collect(), head.iter().copied().collect());
+    let bare =
+        |name: &str| match (name.strip_prefix(prefix.as_str()), name.strip_prefix(&head_prefix)) {
+            (_, Some(rest)) if head.contains(rest) => rest.to_owned(),
+            (Some(rest), _) if body.contains(rest) => format!("{BODY}{rest}"),
+            // What else stands behind the prefix keeps its place beside the others.
+            _ => name
+                .strip_prefix(before)
+                .filter(|_| prefix.ends_with(BODY))
+                .unwrap_or(name)
+                .to_owned(),
+        };
+    let note = match (prefix.as_str(), head.iter().min()) {
+        (BODY, Some(name)) => renamed(&format!("{head_prefix}{name}"), name),
+        _ => renamed(&format!("{prefix}{known}"), &format!("{BODY}{known}")),
+    };
+    Ok(weights.rename(bare).then_some(note))
+}
+
+/// Says what there is where no prefix has all that the model needs, if a prefix is what is wrong.
+fn no_prefix(
+    weights: &Weights,
+    (body, head): (&[&str], &[&str]),
+    found: &BTreeSet<String>,
+    partial: &BTreeSet<String>,
+) -> Result<Option<String>, String> {
+    let known = body.first().copied().unwrap_or_default();
+    // With right names, what is missing is told by its own.
+    if found.contains(BODY) || partial.contains(BODY) {
+        return Ok(None);
+    }
+    if let Some(prefix) = found.first() {
+        let name = clip(&format!("{prefix}{known}"));
         return Err(format!(
-            "the model's tensors are all there behind {}, and {others} more of PEFT: {MERGE}",
-            clip(&prefix)
+            "tensors have names as {name}, where {BODY}{known} is right, and there is no {}: it is a save of the model \
+             without its head; save the one with it, an AutoModelForCausalLM",
+            head.first().unwrap_or(&HEAD)
         ));
     }
-    let bare = |name: &str| name.strip_prefix(&prefix).unwrap_or(name).to_owned();
-    let note = renamed(&format!("{prefix}{known}"), known);
-    Ok(weights.rename(bare).then_some(note))
+    let Some(prefix) = partial.first() else { return Ok(None) };
+    let lost = missing(weights, body, prefix).unwrap_or(known);
+    Err(format!(
+        "tensors have names as {}, where {BODY}{known} is right, and not all are there: no {}",
+        clip(&format!("{prefix}{known}")),
+        clip(&format!("{prefix}{lost}"))
+    ))
 }
 
 fn renamed(from: &str, to: &str) -> String {

@@ -519,3 +519,68 @@ fn rejects_shards_without_an_index_that_are_not_all_there() {
     std::fs::rename(copy.path().join(shard(3, 4)), copy.path().join(shard(1, 2))).unwrap();
     copy.fails(&["shards of two sets", &shard(1, 2), &shard(1, 4)]);
 }
+
+#[test]
+fn rejects_a_chat_template_that_is_another_file() {
+    let copy = Copy::of("a_basic_fp32");
+    let name = "chat_template.jinja";
+    copy.write(name, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n");
+    copy.fails(&[name, "is a Git LFS pointer, not a template", "git lfs pull"]);
+    copy.write(name, "<!doctype html><html></html>");
+    copy.fails(&[name, "is a page of HTML, not a template"]);
+    copy.write(name, "Entry not found");
+    copy.fails(&[name, "is the text \"Entry not found\", not a template"]);
+    for template in
+        ["{{ messages[0].content }} and so on", "<s>{% for m in messages %}{{ m }}{% endfor %}", ""]
+    {
+        copy.write(name, template);
+        converted(copy.path(), &Default::default());
+    }
+}
+
+#[test]
+fn rejects_a_model_without_its_head_and_names_behind_a_prefix_that_are_not_all() {
+    let rename = |prefix: &'static str, left_out: &'static str| {
+        let copy = Copy::of(SINGLE);
+        copy.edit_tensors(WEIGHTS, |tensors| {
+            let old = std::mem::take(tensors);
+            let kept = old.into_iter().filter(|(name, _)| !name.starts_with(left_out));
+            *tensors = kept
+                .map(|(name, tensor)| match name.strip_prefix("model.") {
+                    Some(rest) => (format!("{prefix}{rest}"), tensor),
+                    None => (name, tensor),
+                })
+                .collect();
+        });
+        copy
+    };
+    rename("", "lm_head.").fails(&[
+        WEIGHTS,
+        "names as embeddings.weight",
+        "no lm_head.weight",
+        "ForCausalLM",
+    ]);
+    rename("transformer.", "lm_head.")
+        .fails(&["names as transformer.embeddings.weight", "without its head"]);
+    rename("transformer.", "model.norm.").fails(&[
+        "names as transformer.embeddings.weight, where model.embeddings.weight is right",
+        "not all are there: no transformer.norm.weight",
+    ]);
+    rename("model.", "lm_head.").fails(&["tensor lm_head.weight: missing"]);
+}
+
+#[test]
+fn weights_under_a_name_that_is_not_looked_for_are_named() {
+    for (name, part) in [
+        (
+            "weights.safetensors",
+            "weights.safetensors is not looked at: if it has all of them, call it model.saf",
+        ),
+        ("consolidated.00.pth", "consolidated.00.pth is not looked at: if torch.save"),
+        ("tf_model.h5", "tf_model.h5 cannot be read"),
+    ] {
+        let copy = Copy::of(SINGLE);
+        std::fs::rename(copy.path().join(WEIGHTS), copy.path().join(name)).unwrap();
+        copy.fails(&["has no weights: none of model.safetensors", part]);
+    }
+}

@@ -182,3 +182,28 @@ fn an_interrupted_run_leaves_nothing() {
     assert!(stderr(&run).contains("error: interrupted"));
     assert_eq!(names(dir.path()), [""; 0]);
 }
+
+#[test]
+fn a_path_that_begins_with_a_dash_is_shown_as_it_would_be_right() {
+    let dir = temp_dir();
+    let run = |args: &[&str]| converter().args(args).current_dir(dir.path()).output().unwrap();
+    for args in
+        [&["-dashfolder"][..], &["verify", "-out.mmfree"], &["inspect", "--json", "-out.mmfree"]]
+    {
+        let word = args.last().unwrap();
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        let text = stderr(&output);
+        assert!(text.contains(&format!("`{word}` is no option here")), "{text}");
+        assert!(text.contains(&format!("-- {word}\n")), "{text}");
+    }
+    let (_dir, model, _) = converted(&case("b_bf16"), &Default::default());
+    std::fs::copy(model, dir.path().join("-out.mmfree")).unwrap();
+    std::fs::copy(dir.path().join("-out.mmfree"), dir.path().join("- out.mmfree")).unwrap();
+    for args in [&["verify", "--", "-out.mmfree"][..], &["verify", "- out.mmfree", "-t", "1"]] {
+        let output = run(args);
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+    }
+    let output = run(&["- no such folder", "-o", "-x.mmfree"]);
+    assert_fails(&output, &["- no such folder"]);
+}

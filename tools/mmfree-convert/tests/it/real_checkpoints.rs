@@ -183,6 +183,61 @@ fn prefixes_that_training_leaves_are_taken_off_with_a_note() {
     assert_eq!(hash(&copy), hash(&Copy::of(SHARDED)));
 }
 
+/// `model.` may be another prefix or none, with the head beside or behind it.
+#[test]
+fn a_prefix_in_place_of_the_model_s_is_taken_with_a_note() {
+    const WEIGHTS: &str = "model.safetensors";
+    for (case, tied) in [(FULL, false), ("k_tied_fp32", true)] {
+        let original = hash(&Copy::of(case));
+        for (prefix, head) in [
+            ("model.model.", ""),
+            ("transformer.", ""),
+            ("transformer.", "transformer."),
+            ("net.backbone.", "net."),
+            ("net.backbone.", "net.backbone."),
+            ("", ""),
+            ("model.", "model."),
+        ] {
+            let copy = Copy::of(case);
+            copy.edit_tensors(WEIGHTS, |tensors| {
+                let old = std::mem::take(tensors);
+                let renamed =
+                    old.into_iter().map(|(name, tensor)| match name.strip_prefix("model.") {
+                        Some(rest) => (format!("{prefix}{rest}"), tensor),
+                        None => (format!("{head}{name}"), tensor),
+                    });
+                *tensors = renamed.collect();
+            });
+            if prefix == "net.backbone." && head == "net." {
+                // A head that is neither beside nor behind is not looked for.
+                copy.fails(&["names as net.backbone.embeddings.weight", "there is no lm_head."]);
+                continue;
+            }
+            assert_eq!(hash(&copy), original, "{case} {prefix} {head} {tied}");
+            let notes = notes(&copy);
+            let found =
+                notes.iter().filter(|n| n.contains("names as ") && n.contains("was taken for "));
+            assert_eq!(found.count(), 1, "{notes:?}");
+        }
+    }
+}
+
+#[test]
+fn an_absent_top_k_is_noted_where_transformers_take_their_own() {
+    const NAME: &str = "generation_config.json";
+    let copy = Copy::of(FULL);
+    copy.edit_json(NAME, |json| json["do_sample"] = json!(true));
+    let top_k = "top_k 50 (their default, as none is given)";
+    let note =
+        format!("{NAME}: without effect here, though Transformers' text depends on it: {top_k}");
+    assert_eq!(notes(&copy), [note]);
+    let (_dir, path, _) = converted(copy.path(), &Default::default());
+    let config = GenerationConfig::from_file(&ModelFile::open(path).unwrap()).unwrap();
+    assert_eq!((config.sampler.top_k, &config.not_applied[..]), (0, &[top_k.to_owned()][..]));
+    copy.edit_json(NAME, |json| json["top_k"] = json!(null));
+    assert_eq!(notes(&copy), [""; 0]);
+}
+
 #[test]
 fn shards_without_an_index_are_taken_with_a_note() {
     let copy = Copy::of(SHARDED);

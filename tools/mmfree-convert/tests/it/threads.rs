@@ -99,3 +99,32 @@ fn verify_and_unpack_take_a_number_of_threads() {
         assert_eq!(run.status.code(), Some(2), "{}", stderr(&run));
     }
 }
+
+#[test]
+fn threads_whose_stacks_have_no_room_are_not_made() {
+    if command("x").get_program() != "x" {
+        eprintln!("not run: the limit would be the emulator's");
+        return;
+    }
+    let (dir, model, _) = converted(&case("b_bf16"), &Default::default());
+    let limited = |kib: u32, args: &[&str]| {
+        let limit = format!("ulimit -v {kib}; exec \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &limit, "sh", env!("CARGO_BIN_EXE_mmfree-convert")]);
+        command.args(args).current_dir(dir.path()).output().unwrap()
+    };
+    let model = model.to_str().unwrap();
+    for kib in [200_000, 100_000, 60_000] {
+        for args in [
+            &["verify", model, "-t", "500"][..],
+            &["unpack", model, "-o", &format!("back{kib}"), "-t", "500"],
+            &[model, "-o", "again.mmfree", "--force", "--pack", "i2", "-t", "500"],
+        ] {
+            let output = limited(kib, args);
+            assert!(output.status.success(), "{kib} {args:?}: {}", stderr(&output));
+        }
+    }
+    // And where there is room for nothing, that is a line.
+    let output = limited(20_000, &["verify", model, "-t", "500"]);
+    assert!(output.status.success() || stderr(&output).contains("no memory left"), "{output:?}");
+}

@@ -118,3 +118,21 @@ fn rejects_tokenizers_that_make_very_much_of_little_text() {
         copy.fails(&["tokenizer.json: is no tokenizer that can be used", "it makes a text of"]);
     }
 }
+
+#[test]
+fn rejects_an_eos_that_is_to_be_added_and_is_not_named() {
+    for named in [json!(null), json!("")] {
+        let copy = Copy::of("a_basic_fp32");
+        copy.edit_json("tokenizer_config.json", |json| {
+            json["add_eos_token"] = true.into();
+            json["eos_token"] = named;
+        });
+        copy.fails(&[
+            "tokenizer_config.json",
+            "add_eos_token is true, but there is no eos_token",
+            "false",
+        ]);
+        copy.edit_json("tokenizer_config.json", |json| json["add_eos_token"] = false.into());
+        tokenizer(&copy);
+    }
+}

@@ -14,7 +14,7 @@ use crate::common::*;
 const VOCAB_SIZE: usize = 640;
 
 /// Letters, spaces, special tokens of many classes and added tokens, in all kinds of places.
-const TEXTS: [&str; 26] = [
+const TEXTS: [&str; 28] = [
     "",
     " ",
     "Hello",
@@ -41,6 +41,8 @@ const TEXTS: [&str; 26] = [
     "it's we're they've",
     "<0x41><0xE6> literal",
     "\u{fffd} at the start",
+    "HELLO, HELLOx hello",
+    "xHello HELLOHELLO  hello ",
 ];
 
 /// A checkpoint's files by name.
@@ -471,6 +473,48 @@ fn tokens_outside_of_the_tokenizer_are_added() {
             case.insert("added_tokens.json", added.clone());
             case.insert("special_tokens_map.json", map.to_string());
             insert(&format!("added_tokens.json, {name}, {legacy}"), case);
+        }
+    }
+    compare(&cases);
+}
+
+/// Under a normalizer that changes its text, a token whose flags differ between the files is looked for in both ways.
+#[test]
+fn added_tokens_are_found_in_each_way_that_a_file_names() {
+    let mut cases = BTreeMap::new();
+    let lower = json!({"type": "Lowercase"});
+    let marks = llama()["normalizer"]["normalizers"].as_array().unwrap().clone();
+    let with_marks = [vec![lower.clone()], marks].concat();
+    let with_marks = json!({"type": "Sequence", "normalizers": with_marks});
+    for (normalizer_name, normalizer) in [("lower", lower), ("lower and marks", with_marks)] {
+        for (flags_name, flags) in [
+            ("plain", json!({})),
+            ("single word", json!({"single_word": true})),
+            ("strips", json!({"lstrip": true, "rstrip": true})),
+        ] {
+            for bits in 0..16 {
+                let [own, own_special, other, other_special] =
+                    [1, 2, 4, 8].map(|bit| bits & bit > 0);
+                let with = |special: bool, normalized: bool| {
+                    let mut token = token("HELLO", special);
+                    token["normalized"] = normalized.into();
+                    for (flag, on) in flags.as_object().unwrap() {
+                        token[flag] = on.clone();
+                    }
+                    token
+                };
+                let mut tokenizer = llama_with_room();
+                tokenizer["normalizer"] = normalizer.clone();
+                let mut mine = with(own_special, own);
+                mine["id"] = 511.into();
+                tokenizer["added_tokens"].as_array_mut().unwrap().push(mine);
+                let theirs = json!({"511": with(other_special, other)});
+                let config = config(json!({"added_tokens_decoder": theirs}));
+                cases.insert(
+                    format!("{normalizer_name}, {flags_name}, {bits:04b}"),
+                    files(&tokenizer, config),
+                );
+            }
         }
     }
     compare(&cases);
