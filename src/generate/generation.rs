@@ -138,7 +138,7 @@ impl GenerationConfig {
         if config.do_sample && !reader.object.contains_key("top_k") {
             config
                 .not_applied
-                .push(format!("top_k {DEFAULT_TOP_K} (their default, as none is given)"));
+                .push(format!("top_k {DEFAULT_TOP_K} (Transformers' default where none is given)"));
         }
         (config, reader.faults)
     }
@@ -421,7 +421,7 @@ mod tests {
     fn an_absent_top_k_is_off_and_named_where_transformers_would_take_their_default() {
         let config = read(r#"{"do_sample": true}"#, vec![]);
         assert_eq!(config.sampler.top_k, 0);
-        assert_eq!(config.not_applied, ["top_k 50 (their default, as none is given)"]);
+        assert_eq!(config.not_applied, ["top_k 50 (Transformers' default where none is given)"]);
         for text in [
             "{}",
             r#"{"do_sample": false}"#,

@@ -1,8 +1,9 @@
-//! Added tokens that are looked for in a text as it stands and in its normalized form too.
+//! Added tokens that the library does not find as tokenizers 0.19 does, which goes with transformers 4.42.4.
 //!
-//! tokenizers 0.19, which goes with transformers 4.42.4, does so with a token that was added twice, once in each way
-//! (`refresh_added_tokens` of its `added_vocabulary.rs`). The later library has one way for each token. Here the two ways are
-//! two vocabularies, one after the other.
+//! There (`refresh_added_tokens` of its `added_vocabulary.rs`) a token that was added twice, once as text as it stands and once
+//! `normalized`, is looked for in both ways; the later library has one way for each token. And of tokens with the same
+//! normalized form the first is found, special ones before others; the later library finds any of them, another in each run.
+//! Here the two ways are two vocabularies, one after the other, each form once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,7 @@ use tokenizers::{
     OffsetType, PreTokenizedString, Token,
 };
 
-/// Finds all added tokens, where some are looked for in both ways.
+/// Finds all added tokens, where some are looked for in both ways or have the same normalized form.
 pub(super) struct BothWays {
     /// Those that are looked for in the text as it stands.
     verbatim: Way,
@@ -28,7 +29,7 @@ struct Way {
 }
 
 impl BothWays {
-    /// The tokens of `added`, those with the texts `both` looked for in both ways.
+    /// The tokens of `added`, those with the texts `both` looked for in both ways; `None` where the library finds them as well.
     ///
     /// # Errors
     /// Those of the library.
@@ -37,23 +38,41 @@ impl BothWays {
         both: &BTreeSet<String>,
         model: &ModelWrapper,
         normalizer: &impl Normalizer,
-    ) -> tokenizers::Result<BothWays> {
-        let tokens: BTreeMap<u32, &AddedToken> =
-            added.get_added_tokens_decoder().iter().map(|(&id, token)| (id, token)).collect();
-        let way = |normalized: bool| {
-            let tokens = tokens
-                .values()
-                .filter(|token| token.normalized == normalized || both.contains(&token.content));
-            let tokens = tokens.map(|token| AddedToken { normalized, ..(*token).clone() });
+    ) -> tokenizers::Result<Option<BothWays>> {
+        let mut tokens: Vec<(bool, u32, &AddedToken)> = added
+            .get_added_tokens_decoder()
+            .iter()
+            .map(|(&id, token)| (!added.is_special_token(&token.content), id, token))
+            .collect();
+        tokens.sort_unstable_by_key(|&(is_plain, id, _)| (is_plain, id));
+        let (mut forms, mut normalized, mut hidden) = (BTreeSet::new(), Vec::new(), 0);
+        for &(_, _, token) in &tokens {
+            if !token.normalized && !both.contains(&token.content) {
+                continue;
+            }
+            let mut form = NormalizedString::from(token.content.as_str());
+            normalizer.normalize(&mut form)?;
+            match forms.insert(form.get().to_owned()) {
+                true => normalized.push(token),
+                false => hidden += 1,
+            }
+        }
+        if both.is_empty() && hidden == 0 {
+            return Ok(None);
+        }
+        let verbatim = tokens.iter().map(|&(_, _, token)| token).filter(|token| !token.normalized);
+        let way = |tokens: Vec<&AddedToken>, normalized| {
+            let tokens = tokens.into_iter().map(|token| AddedToken { normalized, ..token.clone() });
             let mut way = AddedVocabulary::new();
             way.add_tokens(tokens, model, Some(normalizer))?;
             way.set_encode_special_tokens(added.get_encode_special_tokens());
             let ids = way.get_vocab().iter();
-            let ids =
-                ids.filter_map(|(text, &id)| Some((id, *added.get_vocab().get(text)?))).collect();
+            let ids = ids.filter_map(|(text, &id)| Some((id, *added.get_vocab().get(text)?)));
+            let ids = ids.collect();
             tokenizers::Result::Ok(Way { added: way, ids })
         };
-        Ok(BothWays { verbatim: way(false)?, normalized: way(true)? })
+        let verbatim = way(verbatim.collect(), false)?;
+        Ok(Some(BothWays { verbatim, normalized: way(normalized, true)? }))
     }
 
     /// The text cut at the tokens, normalized between them: `AddedVocabulary::extract_and_normalize`.

@@ -1,6 +1,6 @@
 //! Putting a tokenizer together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error};
@@ -163,14 +163,12 @@ fn assemble(
         parts.added_tokens.iter().map(|own| (own.id, own.token.clone())).collect();
     let mut added = AddedVocabulary::new();
     added.add_tokens(parts.added_tokens.into_iter().map(|own| own.token), &model, Some(&steps))?;
-    let (mut notes, mut both_ways) = (Vec::new(), None);
+    let (mut notes, mut both) = (Vec::new(), BTreeSet::new());
     if let Some((settings, vocab_size)) = settings {
-        let both = merge(&mut added, &own, &model, &steps, settings, vocab_size, &mut notes)?;
+        both = merge(&mut added, &own, &model, &steps, settings, vocab_size, &mut notes)?;
         added.set_encode_special_tokens(settings.split_special_tokens);
-        if !both.is_empty() {
-            both_ways = Some(BothWays::new(&added, &both, &model, &steps)?);
-        }
     }
+    let both_ways = BothWays::new(&added, &both, &model, &steps)?;
     let template = Template::of(post_processor.as_ref())?;
     let by_bytes = normalizer.iter().any(normalizer::Step::is_byte_level);
     let inner = Inner {

@@ -227,7 +227,7 @@ fn an_absent_top_k_is_noted_where_transformers_take_their_own() {
     const NAME: &str = "generation_config.json";
     let copy = Copy::of(FULL);
     copy.edit_json(NAME, |json| json["do_sample"] = json!(true));
-    let top_k = "top_k 50 (their default, as none is given)";
+    let top_k = "top_k 50 (Transformers' default where none is given)";
     let note =
         format!("{NAME}: without effect here, though Transformers' text depends on it: {top_k}");
     assert_eq!(notes(&copy), [note]);

@@ -520,6 +520,30 @@ fn added_tokens_are_found_in_each_way_that_a_file_names() {
     compare(&cases);
 }
 
+/// Of tokens that a normalizer makes alike the first is found, special ones before others, in every run.
+#[test]
+fn of_added_tokens_with_one_normalized_form_the_first_is_found() {
+    let mut cases = BTreeMap::new();
+    for bits in 0..32 {
+        let [swapped, first, second, first_special, second_special] =
+            [1, 2, 4, 8, 16].map(|bit| bits & bit > 0);
+        let mut tokenizer = llama_with_room();
+        tokenizer["normalizer"] = json!({"type": "Lowercase"});
+        let texts = if swapped { ["Hello", "HELLO"] } else { ["HELLO", "Hello"] };
+        let flags = [(first, first_special), (second, second_special)];
+        let tokens = texts.into_iter().zip(flags);
+        for (id, (text, (normalized, special))) in (511..).zip(tokens) {
+            let mut token = token(text, special);
+            token["normalized"] = normalized.into();
+            token["id"] = id.into();
+            tokenizer["added_tokens"].as_array_mut().unwrap().push(token);
+        }
+        let config = config(json!({"tokenizer_class": "PreTrainedTokenizerFast"}));
+        cases.insert(format!("{bits:05b}"), files(&tokenizer, config));
+    }
+    compare(&cases);
+}
+
 #[test]
 fn text_of_whole_characters_is_decoded_as_by_transformers() {
     let mut cases = BTreeMap::new();
