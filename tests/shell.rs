@@ -4,8 +4,10 @@ use std::fs::{File, OpenOptions};
 use std::process::Stdio;
 use std::time::Duration;
 
+use mmfree::{Model, ModelFile, SamplerOptions, Session};
+
 use crate::program::{infer, run, run_with_stdin};
-use crate::util::TempDir;
+use crate::util::{TempDir, options};
 
 fn refused(args: &[&str], code: i32, words: &[&str]) {
     let run = run(args);
@@ -327,4 +329,25 @@ fn an_empty_text_has_no_perplexity() {
     let dir = TempDir::new();
     let empty = dir.write("empty.txt", "");
     refused(&["perplexity", "-f", empty.to_str().unwrap()], 1, &["has no token to predict"]);
+}
+
+#[test]
+fn ids_that_a_session_has_still_to_read_are_said_beforehand() {
+    let model = Model::new(ModelFile::demo().unwrap(), &options()).unwrap();
+    let mut session = Session::new(&model, SamplerOptions::default()).unwrap();
+    session.push(&vec![7; 1500]).unwrap();
+    let dir = TempDir::new();
+    let state = dir.path("s.state");
+    session.save(&state).unwrap();
+    let args = ["-n", "1", "--greedy", "--load-state", state.to_str().unwrap()];
+    let said = run(args).stderr;
+    let note = "s.state: 1500 of its ids have not been read yet, that comes first";
+    assert!(said.contains(note), "{said}");
+    assert_eq!(run(args.iter().chain(&["-q"])).stderr, "");
+}
+
+#[test]
+fn one_thread_is_one() {
+    let text = run(["info", "-t", "1"]).text();
+    assert!(text.contains(", 1 thread\n"), "{text}");
 }
