@@ -11,6 +11,9 @@ const PART: usize = 512;
 /// How long stdout is waited for before it is asked again whether to give up.
 const STEP: Duration = Duration::from_millis(50);
 
+/// How long is waited where it is ready, and then takes nothing.
+const PAUSE: Duration = Duration::from_millis(2);
+
 /// How long stdout must have taken nothing before it is given up: a reader that is only slow gets all.
 const STUCK: Duration = Duration::from_millis(500);
 
@@ -27,28 +30,27 @@ pub fn write_stdout(text: &[u8], gives_up: impl Fn() -> bool) -> io::Result<bool
     let mut rest = text;
     let mut since = Instant::now();
     while !rest.is_empty() {
-        if !takes_bytes(file.as_fd()) {
-            if since.elapsed() >= STUCK && gives_up() {
-                return Ok(false);
+        if takes_bytes(file.as_fd()) {
+            match file.write(&rest[..rest.len().min(PART)]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    rest = &rest[written..];
+                    since = Instant::now();
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // It would take fewer bytes than a part has.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    std::thread::sleep(PAUSE)
+                }
+                Err(error) => return Err(error),
             }
-            continue;
         }
-        match file.write(&rest[..rest.len().min(PART)]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => {
-                rest = &rest[written..];
-                since = Instant::now();
-            }
-            Err(error) if waits(&error) => {}
-            Err(error) => return Err(error),
+        if since.elapsed() >= STUCK && gives_up() {
+            return Ok(false);
         }
     }
     Ok(true)
-}
-
-/// Whether a write failed only for now.
-fn waits(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 /// Waits until a file takes bytes, or a write to it would say why not; false after [`STEP`], or for a signal.

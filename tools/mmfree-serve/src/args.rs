@@ -218,6 +218,19 @@ mod tests {
     }
 
     #[test]
+    fn a_value_may_begin_with_a_dash_and_an_option_is_none() {
+        let read = |words: &[&str]| {
+            let words = words.iter().map(Into::into).collect();
+            typed::matches(Args::command(), words).and_then(|m| Args::from_arg_matches(&m))
+        };
+        let args = read(&["-m", "-x.mmfree", "--chat-template", "- y"]).unwrap();
+        assert_eq!(args.model, Some("-x.mmfree".into()));
+        assert_eq!(args.chat_template, Some("- y".into()));
+        let error = read(&["-m", "--mlock"]).unwrap_err().to_string();
+        assert!(error.contains("-m=--mlock"), "{error}");
+    }
+
+    #[test]
     fn sizes_have_units() {
         assert_eq!(size("16M"), Ok(16_000_000));
         assert_eq!(size("0"), Ok(0));

@@ -88,6 +88,9 @@ pub fn open(folder: &Path) -> Result<Weights> {
     Err(Error::invalid(folder, reason))
 }
 
+/// How files begin that training leaves beside the weights.
+const OF_TRAINING: [&str; 4] = ["training_args", "optimizer", "scheduler", "rng_state"];
+
 /// Says which of the files may be weights under a name that is not looked for, and what would be right.
 fn other_weights(names: &[String]) -> String {
     let extension =
@@ -96,6 +99,7 @@ fn other_weights(names: &[String]) -> String {
         names
             .iter()
             .filter(|name| extensions.contains(&extension(name).as_str()))
+            .filter(|name| !OF_TRAINING.iter().any(|other| name.starts_with(other)))
             .min()
             .map(|name| clip(name))
     };
