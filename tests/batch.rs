@@ -83,6 +83,8 @@ struct Asked {
     ids: Vec<u32>,
     seed: u64,
     scores: Option<usize>,
+    /// Tokens that came before the sequence left the batch and joined it again.
+    earlier: Vec<u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -98,6 +100,8 @@ enum Deed {
     },
     Cancel(prop::sample::Index),
     Fork(prop::sample::Index, u64),
+    /// A sequence leaves and joins again, and is saved and loaded in between or not.
+    Rejoin(prop::sample::Index, bool),
     Pass(usize),
 }
 
@@ -109,6 +113,8 @@ fn deed() -> impl Strategy<Value = Deed> {
         }),
         1 => any::<prop::sample::Index>().prop_map(Deed::Cancel),
         1 => (any::<prop::sample::Index>(), 0u64..4).prop_map(|(i, seed)| Deed::Fork(i, seed)),
+        1 => (any::<prop::sample::Index>(), any::<bool>())
+            .prop_map(|(i, saved)| Deed::Rejoin(i, saved)),
         5 => (0usize..90).prop_map(Deed::Pass),
     ]
 }
@@ -167,7 +173,7 @@ proptest! {
                         0 => batch.join(session, text).unwrap(),
                         space => batch.join_cached(session, text, space % 2).unwrap(),
                     };
-                    asked.insert(key, Asked { ids, seed, scores });
+                    asked.insert(key, Asked { ids, seed, scores, earlier: Vec::new() });
                     alive.push(key);
                 }
                 Deed::Cancel(index) if !alive.is_empty() => {
@@ -189,10 +195,26 @@ proptest! {
                     };
                     let key = batch.fork(from, change).unwrap().unwrap();
                     let ids = batch.session(key).unwrap().ids().to_vec();
-                    asked.insert(key, Asked { ids, seed, scores: None });
+                    asked.insert(key, Asked { ids, seed, scores: None, earlier: Vec::new() });
                     alive.push(key);
                 }
-                Deed::Cancel(_) | Deed::Fork(..) => {}
+                Deed::Rejoin(index, saved) if !alive.is_empty() => {
+                    let key = alive.remove(index.index(alive.len()));
+                    let mut session = batch.cancel(key).unwrap();
+                    let mut asked_before = asked.remove(&key).unwrap();
+                    if saved {
+                        // Scores are not saved.
+                        asked_before.scores = None;
+                        let bytes = session.to_bytes().unwrap();
+                        session = Session::from_bytes(&model, &bytes).unwrap();
+                    }
+                    let earlier = session.ids()[asked_before.ids.len()..].to_vec();
+                    let text = text(limits(5), &session);
+                    let key = batch.join_cached(session, text, 1).unwrap();
+                    asked.insert(key, Asked { earlier, ..asked_before });
+                    alive.push(key);
+                }
+                Deed::Cancel(_) | Deed::Fork(..) | Deed::Rejoin(..) => {}
                 Deed::Pass(budget) => pass(&mut batch, budget, &mut alive),
             }
         }
@@ -200,11 +222,12 @@ proptest! {
             pass(&mut batch, 64, &mut alive);
         }
         for (key, session) in ended {
-            let Asked { ids, seed, scores } = &asked[&key];
+            let Asked { ids, seed, scores, earlier } = &asked[&key];
             let count = session.ids().len() - ids.len();
             let expected = alone(&model, ids, *seed, count);
             prop_assert_eq!(&session.ids()[ids.len()..], &expected[..]);
-            prop_assert_eq!(tokens.remove(&key).unwrap_or_default(), expected);
+            let came = [&earlier[..], &tokens.remove(&key).unwrap_or_default()].concat();
+            prop_assert_eq!(came, expected);
             if let Some(n) = scores {
                 prop_assert_eq!(session.prompt_scores(), scores_alone(&model, ids, *n));
             }
