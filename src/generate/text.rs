@@ -42,6 +42,8 @@ pub struct TextStream {
     /// Ids of the sequence, those before the text counted in.
     length: usize,
     stop: Option<StopReason>,
+    /// Whether incomplete characters at the end are left to those who go on.
+    goes_on: bool,
 }
 
 impl TextStream {
@@ -53,7 +55,13 @@ impl TextStream {
         length: usize,
     ) -> TextStream {
         let stop = limits.reached(0, length);
-        TextStream { decode, stops, limits, count: 0, length, stop }
+        TextStream { decode, stops, limits, count: 0, length, stop, goes_on: false }
+    }
+
+    /// Has [`finish`](Self::finish) do as [`release`](Self::release) does: for a sequence that is gone on with later, so
+    /// that its texts together are the one that it would have had without the break.
+    pub fn set_goes_on(&mut self, goes_on: bool) {
+        self.goes_on = goes_on;
     }
 
     /// Takes the next token and gives the text that is certain now, often none. A token that ends the text has none, and
@@ -83,11 +91,14 @@ impl TextStream {
     }
 
     /// What was held back: at the end of the text it was no stop string, and bytes that are no whole character come out as
-    /// U+FFFD. They may complete a stop string yet.
+    /// U+FFFD, unless [`set_goes_on`](Self::set_goes_on) leaves them. They may complete a stop string yet.
     ///
     /// # Errors
     /// As [`DecodeStream::finish`].
     pub fn finish(&mut self) -> Result<String> {
+        if self.goes_on {
+            return Ok(self.release());
+        }
         let rest = match &mut self.decode {
             Some(decode) => self.stops.push(&decode.finish()?),
             None => String::new(),

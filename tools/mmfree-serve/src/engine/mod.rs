@@ -6,12 +6,12 @@
 mod pace;
 mod work;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mmfree::{Model, SamplerOptions, Scored, StopReason, TextStream};
+use mmfree::{Model, SamplerOptions, Scored, Session, StopReason, TextStream};
 
 use crate::metrics::Metrics;
 
@@ -33,7 +33,9 @@ pub struct EngineOptions {
 /// One sequence of a request: a prompt and how it is gone on with.
 #[derive(Debug)]
 pub struct Sequence {
-    /// The ids of the prompt, one at least, all in the vocabulary.
+    /// What it goes on from, if not from nothing: a session that a client brought.
+    pub session: Option<Brought>,
+    /// The ids of the prompt, all in the vocabulary; together with those that the session has not read, one at least.
     pub prompt: Arc<[u32]>,
     /// How tokens are chosen; sound.
     pub sampling: SamplerOptions,
@@ -43,7 +45,12 @@ pub struct Sequence {
     pub score_prompt: Option<usize>,
     /// The same for generated tokens.
     pub score_tokens: Option<usize>,
+    /// Whether its session is wanted at its end.
+    pub return_session: bool,
 }
+
+/// A session that a client brought, for all texts of its request: each takes a copy when it is its turn.
+pub type Brought = Arc<Mutex<Session>>;
 
 /// A request: sequences that are answered together, numbered from 0.
 #[derive(Debug)]
@@ -77,22 +84,33 @@ pub enum What {
     },
     /// It went on by a token, and may have ended with it.
     Token {
+        /// Its id.
+        id: u32,
         /// What it adds to the text.
         text: String,
         /// Its score, where it is wanted.
         score: Option<Scored>,
-        /// Why the text ended, if it did.
-        end: Option<StopReason>,
+        /// The end of the text, if it has come.
+        end: Option<End>,
     },
     /// It ended without another token.
     End {
         /// What was held back of the text.
         text: String,
-        /// Why; [`StopReason::Interrupted`] where its time was up.
-        end: StopReason,
+        /// The end.
+        end: End,
     },
     /// It failed: nothing comes after.
     Failed(Failure),
+}
+
+/// The end of a text.
+#[derive(Debug)]
+pub struct End {
+    /// Why it came; [`StopReason::Interrupted`] where its time was up.
+    pub reason: StopReason,
+    /// The sequence as it stands, where it is wanted. It is sound.
+    pub session: Option<Box<Session>>,
 }
 
 /// Why a sequence failed.
@@ -104,6 +122,17 @@ pub enum Failure {
     Request(String),
     /// The model could not go on.
     Model(String),
+}
+
+impl Failure {
+    /// Of a sequence that goes on from a session which its client brought, if `brought`: what the model cannot go on from
+    /// is that session.
+    fn of(error: mmfree::Error, brought: bool) -> Failure {
+        match Failure::from(error) {
+            Failure::Model(reason) if brought => Failure::Request(format!("state: {reason}")),
+            other => other,
+        }
+    }
 }
 
 impl From<mmfree::Error> for Failure {

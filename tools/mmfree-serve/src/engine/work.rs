@@ -1,17 +1,17 @@
 //! What the engine's thread does.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use mmfree::{Batch, Event, Model, PrefixCache, Scored, SequenceId, Session};
+use mmfree::{Batch, Event, Model, PrefixCache, Scored, SequenceId, Session, StopReason};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::pace::Pace;
-use super::{EngineOptions, Failure, Job, Sequence, Shared, Update, What};
+use super::{End, EngineOptions, Failure, Job, Sequence, Shared, Update, What};
 
 /// How far a sequence in the batch has come.
 struct Active {
@@ -23,8 +23,18 @@ struct Active {
     prompt: usize,
     fed: usize,
     cached: usize,
+    /// Whether it goes on from a session that its client brought.
+    brought: bool,
+    /// Whether its session is wanted at its end.
+    return_session: bool,
     /// When its last token came; `None` before the first.
     last: Option<Instant>,
+}
+
+impl Active {
+    fn end(&self, reason: StopReason, session: Box<Session>) -> End {
+        End { reason, session: self.return_session.then_some(session) }
+    }
 }
 
 /// A request that waits, or some of it.
@@ -148,9 +158,9 @@ impl Worker {
             }
             let ended = self.batch.interrupt(key);
             let what = match (active.last, ended) {
-                (Some(_), Some(Event::Ended { text, reason, .. })) => match reason {
-                    Ok(reason) => What::End { text, end: reason },
-                    Err(error) => What::Failed(Failure::from(error)),
+                (Some(_), Some(Event::Ended { text, reason, session, .. })) => match reason {
+                    Ok(reason) => What::End { text, end: active.end(reason, session) },
+                    Err(error) => What::Failed(Failure::of(error, active.brought)),
                 },
                 _ => What::Failed(Failure::Deadline),
             };
@@ -187,9 +197,21 @@ impl Worker {
         deadline: Instant,
         space: u64,
     ) {
-        let prompt = sequence.prompt.len();
-        let joined = Session::new(&self.model, sequence.sampling).and_then(|mut session| {
-            session.push(&sequence.prompt)?;
+        let Sequence { session, prompt, sampling, return_session, .. } = sequence;
+        let brought = session.is_some();
+        let mut read = 0;
+        let session = match session {
+            Some(session) => {
+                let mut session = session.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                read = session.ids().len() - session.pending().len();
+                session.set_sampler_options(sampling).map(|()| session)
+            }
+            None => Session::new(&self.model, sampling),
+        };
+        let mut length = 0;
+        let joined = session.and_then(|mut session| {
+            session.push(&prompt)?;
+            length = session.ids().len();
             if let Some(n) = sequence.score_prompt {
                 session.score_prompt(n)?;
             }
@@ -202,13 +224,23 @@ impl Worker {
         match joined {
             Ok(key) => {
                 let joined = Instant::now();
-                let (fed, cached, last) = (0, 0, None);
-                let active =
-                    Active { number, updates, deadline, joined, prompt, fed, cached, last };
+                let active = Active {
+                    number,
+                    updates,
+                    deadline,
+                    joined,
+                    prompt: length,
+                    fed: read,
+                    // What a session has read need not be read again, as what the cache has.
+                    cached: read,
+                    brought,
+                    return_session,
+                    last: None,
+                };
                 self.active.insert(key, active);
             }
             Err(error) => {
-                let what = What::Failed(Failure::from(error));
+                let what = What::Failed(Failure::of(error, brought));
                 let _ = updates.try_send(Update { sequence: number, what });
             }
         }
@@ -231,12 +263,12 @@ impl Worker {
                         if active.cached == 0 && cached > 0 && active.fed == 0 {
                             active.fed = cached;
                         }
-                        active.cached = cached;
+                        active.cached = active.cached.max(cached);
                         prompts += fed - active.fed;
                         active.fed = fed;
                     }
                 }
-                Event::Token { key, mut text, score, .. } => {
+                Event::Token { key, id, mut text, score } => {
                     let ended = events.next_if(
                         |next| matches!(next, Event::Ended { key: other, .. } if *other == key),
                     );
@@ -247,16 +279,16 @@ impl Worker {
                     };
                     prompts += self.prompt_read(key, left);
                     let (mut finish, mut failed) = (None, None);
-                    if let Some(Event::Ended { text: rest, reason, .. }) = ended {
+                    if let Some(Event::Ended { text: rest, reason, session, .. }) = ended {
                         text += &rest;
                         match reason {
-                            Ok(reason) => finish = Some(reason),
-                            Err(error) => failed = Some(Failure::from(error)),
+                            Ok(reason) => finish = self.end(key, reason, session),
+                            Err(error) => failed = Some(self.failure(key, error)),
                         }
                     }
                     self.token_came(key, end);
                     let ended = finish.is_some() || failed.is_some();
-                    self.send(key, What::Token { text, score, end: finish });
+                    self.send(key, What::Token { id, text, score, end: finish });
                     if let Some(failure) = failed {
                         self.send(key, What::Failed(failure));
                     }
@@ -265,15 +297,19 @@ impl Worker {
                     }
                 }
                 Event::Ended { key, text, reason, session } => {
-                    let what = match reason {
+                    match reason {
                         Ok(reason) => {
                             let scores = session.prompt_scores();
                             prompts += self.prompt_read(key, Some(scores));
-                            What::End { text, end: reason }
+                            if let Some(end) = self.end(key, reason, session) {
+                                self.send(key, What::End { text, end });
+                            }
                         }
-                        Err(error) => What::Failed(Failure::from(error)),
-                    };
-                    self.send(key, what);
+                        Err(error) => {
+                            let what = What::Failed(self.failure(key, error));
+                            self.send(key, what);
+                        }
+                    }
                     self.ended(key, end);
                 }
             }
@@ -283,6 +319,15 @@ impl Worker {
         self.shared.metrics.prompt_tokens.inc_by(prompts as u64);
     }
 
+    /// The end of a sequence that someone waits for still.
+    fn end(&self, key: SequenceId, reason: StopReason, session: Box<Session>) -> Option<End> {
+        Some(self.active.get(&key)?.end(reason, session))
+    }
+
+    fn failure(&self, key: SequenceId, error: mmfree::Error) -> Failure {
+        Failure::of(error, self.active.get(&key).is_some_and(|active| active.brought))
+    }
+
     /// Says, once, that a prompt has been read. `scores` are those of a session that has left the batch. Gives the ids
     /// that were read last.
     fn prompt_read(&mut self, key: SequenceId, scores: Option<&[Scored]>) -> usize {
@@ -290,7 +335,7 @@ impl Worker {
         if active.last.is_some() {
             return 0;
         }
-        let read = active.prompt - active.fed;
+        let read = active.prompt.saturating_sub(active.fed);
         active.fed = active.prompt;
         let cached = active.cached;
         let scores = match scores {

@@ -103,6 +103,15 @@ impl App {
         ids.map_err(|error| ApiError::internal(error.to_string()))
     }
 
+    /// The ids of a text that goes on after others.
+    pub fn encode_continuation(&self, before: &[u32], text: &str) -> Result<Vec<u32>> {
+        if text.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids = self.tokenizer()?.encode_continuation(before, text);
+        ids.map_err(|error| ApiError::internal(error.to_string()))
+    }
+
     /// Ids of a list that are all in the vocabulary.
     pub fn ids(&self, name: &str, list: &[Value]) -> Result<Vec<u32>> {
         let ids = read_ids(name, list)?;

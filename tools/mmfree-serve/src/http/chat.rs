@@ -5,17 +5,18 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use mmfree::Scored;
+use mmfree::{Scored, Session};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::completions::MOST_LIKELIEST;
 use super::errors::ApiError;
 use super::fields::Fields;
-use super::generate::{Ask, Finish, StreamOptions, Text, Usage, gather};
+use super::generate::{Ask, Finish, Prompt, StreamOptions, Text, Usage, gather, state_of};
 use super::sampling::Sampling;
+use super::scores::TokenScore;
 use super::sse::{self, Chunks, Events};
-use super::{App, Client, Head, blocking, json};
+use super::{App, Client, Head, blocking, json, state};
 use crate::engine::{Update, What};
 use crate::metrics::Stopwatch;
 use crate::template::Conversation;
@@ -32,8 +33,8 @@ pub async fn chat(
     let read = {
         let app = Arc::clone(&app);
         blocking(move || {
-            let asked = Asked::read(&app, &body)?;
-            let request = asked.ask.request(&app, client.space)?;
+            let (asked, session) = Asked::read(&app, &body)?;
+            let request = asked.ask.request(&app, client.space, session)?;
             Ok((asked, request))
         })
     };
@@ -45,14 +46,16 @@ pub async fn chat(
     let head = Head::new(&app, "chatcmpl", object);
     if streams {
         let usage = Usage::new(&asked.ask);
-        let chunks = Stream { app: Arc::clone(&app), asked, head, usage };
+        let prompt_ids = asked.prompt_ids();
+        let chunks = Stream { app: Arc::clone(&app), asked, head, usage, prompt_ids };
         return Ok(sse::response(&app, chunks, updates, watch));
     }
     let (texts, usage) = gather(&app, &asked.ask, updates, watch).await?;
     let choices = texts.into_iter().enumerate();
     let choices = choices.map(|(index, text)| asked.choice(&app, index, text)).collect();
     let seed = Some(asked.ask.sampling.options.seed);
-    Ok(json(&Answer { head: &head, seed, choices, usage: Some(Some(&usage)) }).into_response())
+    let (prompt_token_ids, usage) = (asked.prompt_ids(), Some(Some(&usage)));
+    Ok(json(&Answer { head: &head, seed, prompt_token_ids, choices, usage }).into_response())
 }
 
 /// A request that was read.
@@ -62,7 +65,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn read(app: &App, body: &[u8]) -> Result<Asked> {
+    fn read(app: &App, body: &[u8]) -> Result<(Asked, Option<Session>)> {
         let fields = Fields::parse(body)?;
         app.check_model(&fields)?;
         let reason = "this server cannot do that";
@@ -76,7 +79,8 @@ impl Asked {
         fields.refuse("modalities", reason, |value| *value == serde_json::json!(["text"]))?;
         app.refuse_formats(&fields)?;
         let stream = StreamOptions::read(&fields)?;
-        let sampling = Sampling::read(&fields, app)?;
+        let session = state::read(app, &fields)?;
+        let sampling = Sampling::read(&fields, app, session.as_ref())?;
         let most = i64::from(app.limits.max_tokens);
         let max_tokens = match fields.whole("max_completion_tokens", 1, most)? {
             Some(max_tokens) => Some(max_tokens),
@@ -92,28 +96,75 @@ impl Asked {
                 return Err(ApiError::field("top_logprobs", "is for \"logprobs\": true alone"));
             }
         };
-        let template = app.template.as_ref().map_err(|reason| {
-            ApiError::new(axum::http::StatusCode::BAD_REQUEST, reason.clone())
-                .code("no_chat_template")
-        })?;
-        let conversation = Conversation::read(body, &fields)?;
-        let text =
-            template.render(&conversation).map_err(|reason| ApiError::field("messages", reason))?;
-        // The template writes special tokens itself.
-        let ids = app.encode(&text, false)?;
-        let prompt = app.prompt("messages", ids, text)?;
+        let prompt = match &session {
+            Some(session) => continuation(app, &fields, body, session)?,
+            None => {
+                let text = rendered(app, &fields, body)?;
+                // The template writes special tokens itself.
+                let ids = app.encode(&text, false)?;
+                app.prompt("messages", ids, text)?
+            }
+        };
         app.check_texts(1, sampling.n)?;
-        let prompts = vec![prompt];
-        let ask = Ask { prompts, sampling, max_tokens, logprobs, score_prompts: false };
-        Ok(Asked { ask, stream })
+        let return_state = state::is_wanted(&fields, sampling.n)?;
+        let ask = Ask {
+            before: session.as_ref().map_or(0, |session| session.ids().len()),
+            prompts: vec![prompt],
+            sampling,
+            max_tokens,
+            logprobs,
+            score_prompts: false,
+            return_state,
+            return_ids: fields.bool("return_token_ids")?.unwrap_or(false),
+        };
+        Ok((Asked { ask, stream }, session))
     }
 
     fn choice(&self, app: &App, index: usize, text: Text) -> Choice {
         let scores = text.tokens.iter().map(|token| &token.score);
-        let logprobs = self.ask.logprobs.map(|_| LogProbs::new(app, scores));
+        let ids = self.ask.return_ids;
+        let logprobs = self.ask.logprobs.map(|_| LogProbs::new(app, scores, ids));
         let message = Message { role: Some("assistant"), content: Some(text.text) };
-        Choice { index, message: Some(message), delta: None, logprobs, finish_reason: text.finish }
+        Choice {
+            index,
+            message: Some(message),
+            delta: None,
+            logprobs,
+            finish_reason: text.finish,
+            token_ids: ids.then_some(text.ids),
+            state: text.state,
+        }
     }
+
+    /// The prompt's ids, where they are asked for.
+    fn prompt_ids(&self) -> Option<Vec<u32>> {
+        self.ask.return_ids.then(|| self.ask.prompt_of(0).ids.to_vec())
+    }
+}
+
+/// The text of a conversation by the model's template.
+fn rendered(app: &App, fields: &Fields, body: &[u8]) -> Result<String> {
+    let template = app.template.as_ref().map_err(|reason| {
+        ApiError::new(axum::http::StatusCode::BAD_REQUEST, reason.clone()).code("no_chat_template")
+    })?;
+    let conversation = Conversation::read(body, fields)?;
+    template.render(&conversation).map_err(|reason| ApiError::field("messages", reason))
+}
+
+/// What goes on from a session: new messages by the template, without the BOS token in front, or nothing at all.
+fn continuation(app: &App, fields: &Fields, body: &[u8], session: &Session) -> Result<Prompt> {
+    let none = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
+    let (ids, text) = match fields.get("messages") {
+        value if value.is_none_or(none) => (Vec::new(), String::new()),
+        _ => {
+            let text = rendered(app, fields, body)?;
+            let bos = app.template.as_ref().ok().and_then(|template| template.bos());
+            let text = bos.and_then(|bos| text.strip_prefix(bos)).unwrap_or(&text).to_owned();
+            (app.encode_continuation(session.ids(), &text)?, text)
+        }
+    };
+    state::check_pending(app, session, &ids)?;
+    Ok(Prompt { ids: ids.into(), text })
 }
 
 #[derive(Serialize)]
@@ -122,6 +173,8 @@ struct Answer<'a> {
     head: &'a Head,
     #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_token_ids: Option<Vec<u32>>,
     choices: Vec<Choice>,
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Option<&'a Usage>>,
@@ -137,6 +190,10 @@ struct Choice {
     delta: Option<Message>,
     logprobs: Option<LogProbs>,
     finish_reason: Option<Finish>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_ids: Option<Vec<u32>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -153,33 +210,9 @@ struct LogProbs {
     content: Vec<TokenScore>,
 }
 
-#[derive(Debug, Serialize)]
-struct TokenScore {
-    token: String,
-    logprob: f32,
-    bytes: Option<Vec<u8>>,
-    top_logprobs: Vec<Likely>,
-}
-
-#[derive(Debug, Serialize)]
-struct Likely {
-    token: String,
-    logprob: f32,
-    bytes: Option<Vec<u8>>,
-}
-
 impl LogProbs {
-    fn new<'a>(app: &App, scores: impl Iterator<Item = &'a Scored>) -> LogProbs {
-        let likely = |id: u32, logprob: f32| {
-            let piece = app.piece(id);
-            Likely { token: piece.text, logprob, bytes: piece.bytes }
-        };
-        let score = |score: &Scored| {
-            let Likely { token, logprob, bytes } = likely(score.id, score.logprob);
-            let top = score.likeliest.iter().map(|token| likely(token.id, token.logprob));
-            TokenScore { token, logprob, bytes, top_logprobs: top.collect() }
-        };
-        LogProbs { content: scores.map(score).collect() }
+    fn new<'a>(app: &App, scores: impl Iterator<Item = &'a Scored>, ids: bool) -> LogProbs {
+        LogProbs { content: scores.map(|score| TokenScore::new(app, score, ids)).collect() }
     }
 }
 
@@ -189,10 +222,12 @@ struct Stream {
     asked: Asked,
     head: Head,
     usage: Usage,
+    /// Those of the prompt, for the first chunk.
+    prompt_ids: Option<Vec<u32>>,
 }
 
 impl Stream {
-    fn chunk(&self, choice: Choice, events: &mut Events) {
+    fn chunk(&mut self, choice: Choice, events: &mut Events) {
         let options = self.asked.stream;
         let usage = match (options.continuous_usage, options.include_usage) {
             (true, _) => Some(Some(&self.usage)),
@@ -200,7 +235,8 @@ impl Stream {
             (false, false) => None,
         };
         let seed = Some(self.asked.ask.sampling.options.seed);
-        events.push(&Answer { head: &self.head, seed, choices: vec![choice], usage });
+        let (prompt_token_ids, choices) = (self.prompt_ids.take(), vec![choice]);
+        events.push(&Answer { head: &self.head, seed, prompt_token_ids, choices, usage });
     }
 }
 
@@ -209,31 +245,49 @@ impl Chunks for Stream {
         for index in 0..self.texts() {
             let delta = Some(Message { role: Some("assistant"), content: Some(String::new()) });
             let (message, logprobs, finish_reason) = (None, None, None);
-            self.chunk(Choice { index, message, delta, logprobs, finish_reason }, events);
+            let (token_ids, state) = (None, None);
+            let choice =
+                Choice { index, message, delta, logprobs, finish_reason, token_ids, state };
+            self.chunk(choice, events);
         }
     }
 
     fn update(&mut self, update: Update, events: &mut Events) {
         self.usage.count(&update, &self.asked.ask);
-        let (text, logprobs, finish_reason) = match update.what {
-            What::Token { text, score, end, .. } => {
+        let ids = self.asked.ask.return_ids;
+        let (text, logprobs, end, id) = match update.what {
+            What::Token { id, text, score, end } => {
                 let scores =
-                    score.as_ref().map(|score| LogProbs::new(&self.app, [score].into_iter()));
-                (text, scores, end.as_ref().map(Finish::from))
+                    score.as_ref().map(|score| LogProbs::new(&self.app, [score].into_iter(), ids));
+                (text, scores, end, Some(id))
             }
-            What::End { text, end } => (text, None, Some(Finish::from(&end))),
+            What::End { text, end } => (text, None, Some(end), None),
             What::Prompt { .. } | What::Failed(_) => return,
         };
         let delta = Some(Message { role: None, content: Some(text) });
         let (index, message) = (update.sequence, None);
-        self.chunk(Choice { index, message, delta, logprobs, finish_reason }, events);
+        let state = match end.as_ref().map(state_of).transpose() {
+            Ok(state) => state.flatten(),
+            Err(error) => return events.fail(error),
+        };
+        let choice = Choice {
+            index,
+            message,
+            delta,
+            logprobs,
+            finish_reason: end.as_ref().map(Finish::from),
+            token_ids: ids.then(|| id.into_iter().collect()),
+            state,
+        };
+        self.chunk(choice, events);
     }
 
     fn finish(&mut self, events: &mut Events) {
         if self.asked.stream.include_usage {
             let (head, seed) = (&self.head, None);
             let usage = Some(Some(&self.usage));
-            events.push(&Answer { head, seed, choices: Vec::new(), usage });
+            let (prompt_token_ids, choices) = (None, Vec::new());
+            events.push(&Answer { head, seed, prompt_token_ids, choices, usage });
         }
     }
 

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use mmfree::Scored;
+use mmfree::{Scored, Session};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::Value;
 
 use super::errors::ApiError;
 use super::fields::{Fields, shown, whole};
-use super::generate::{Ask, Finish, Prompt, StreamOptions, Text, Usage, gather};
+use super::generate::{Ask, Finish, Prompt, StreamOptions, Text, Usage, gather, state_of};
 use super::sampling::Sampling;
+use super::scores::TokenScore;
 use super::sse::{self, Chunks, Events};
-use super::{App, Client, Head, blocking, json};
+use super::{App, Client, Head, blocking, json, state};
 use crate::engine::{Update, What};
 use crate::metrics::Stopwatch;
 
@@ -37,8 +38,8 @@ pub async fn completions(
     let read = {
         let app = Arc::clone(&app);
         blocking(move || {
-            let asked = Asked::read(&app, &body)?;
-            let request = asked.ask.request(&app, client.space)?;
+            let (asked, session) = Asked::read(&app, &body)?;
+            let request = asked.ask.request(&app, client.space, session)?;
             Ok((asked, request))
         })
     };
@@ -48,8 +49,9 @@ pub async fn completions(
     let head = Head::new(&app, "cmpl", "text_completion");
     if asked.stream.stream {
         let usage = Usage::new(&asked.ask);
-        let offsets = vec![0; asked.ask.len()];
-        let chunks = Stream { app: Arc::clone(&app), asked, head, usage, offsets };
+        let texts = asked.ask.len();
+        let (offsets, told) = (vec![0; texts], vec![false; texts]);
+        let chunks = Stream { app: Arc::clone(&app), asked, head, usage, offsets, told };
         return Ok(sse::response(&app, chunks, updates, watch));
     }
     let (texts, usage) = gather(&app, &asked.ask, updates, watch).await?;
@@ -67,7 +69,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn read(app: &App, body: &[u8]) -> Result<Asked> {
+    fn read(app: &App, body: &[u8]) -> Result<(Asked, Option<Session>)> {
         let fields = Fields::parse(body)?;
         app.check_model(&fields)?;
         let reason = "this server cannot do that";
@@ -75,19 +77,37 @@ impl Asked {
         fields.refuse("best_of", reason, |value| whole(value).is_some_and(|n| n <= 1))?;
         app.refuse_formats(&fields)?;
         let stream = StreamOptions::read(&fields)?;
-        let sampling = Sampling::read(&fields, app)?;
+        let session = state::read(app, &fields)?;
+        let sampling = Sampling::read(&fields, app, session.as_ref())?;
         let most = i64::from(app.limits.max_tokens);
         let max_tokens = fields.whole("max_tokens", 0, most)?.map_or(MAX_TOKENS, |n| n as usize);
         let logprobs = fields.whole("logprobs", 0, MOST_LIKELIEST)?.map(|n| n as usize);
         let echo = fields.bool("echo")?.unwrap_or(false);
-        let prompts = prompts(app, &fields)?;
+        let prompts = match &session {
+            Some(_) if echo => {
+                let reason = "is for a text from its start, not for one that goes on from a state";
+                return Err(ApiError::field("echo", reason));
+            }
+            Some(session) => vec![continuation(app, &fields, session)?],
+            None => prompts(app, &fields)?,
+        };
         app.check_texts(prompts.len(), sampling.n)?;
-        let ask = Ask { prompts, sampling, max_tokens, logprobs, score_prompts: echo };
-        Ok(Asked { ask, echo, stream })
+        let return_state = state::is_wanted(&fields, prompts.len() * sampling.n)?;
+        let ask = Ask {
+            before: session.as_ref().map_or(0, |session| session.ids().len()),
+            prompts,
+            sampling,
+            max_tokens,
+            logprobs,
+            score_prompts: echo,
+            return_state,
+            return_ids: fields.bool("return_token_ids")?.unwrap_or(false),
+        };
+        Ok((Asked { ask, echo, stream }, session))
     }
 
     fn choice(&self, app: &App, index: usize, text: Text) -> Choice {
-        let mut logprobs = self.ask.logprobs.map(|_| LogProbs::default());
+        let mut logprobs = self.ask.logprobs.map(|_| LogProbs::new(self.ask.return_ids));
         let mut out = String::new();
         if self.echo {
             let prompt = self.ask.prompt_of(index);
@@ -103,7 +123,16 @@ impl Asked {
             }
         }
         out += &text.text;
-        Choice { index, text: out, logprobs, finish_reason: text.finish }
+        let ids = self.ask.return_ids;
+        Choice {
+            index,
+            text: out,
+            logprobs,
+            finish_reason: text.finish,
+            prompt_token_ids: ids.then(|| self.ask.prompt_of(index).ids.to_vec()),
+            token_ids: ids.then_some(text.ids),
+            state: text.state,
+        }
     }
 }
 
@@ -135,6 +164,37 @@ fn prompts(app: &App, fields: &Fields) -> Result<Vec<Prompt>> {
         },
         other => Err(wrong(other)),
     }
+}
+
+/// The one prompt that goes on from a session, or nothing: a string, or ids.
+fn continuation(app: &App, fields: &Fields, session: &Session) -> Result<Prompt> {
+    let right = "a string or token ids, with a state";
+    let one = |value: &Value| match value {
+        Value::String(text) => {
+            let ids = app.encode_continuation(session.ids(), text)?;
+            Ok(Prompt { ids: ids.into(), text: text.clone() })
+        }
+        Value::Array(list) => {
+            Ok(Prompt { ids: app.ids("prompt", list)?.into(), text: String::new() })
+        }
+        other => Err(ApiError::field("prompt", format!("is {}, must be {right}", shown(other)))),
+    };
+    let prompt = match fields.get("prompt") {
+        None => Prompt { ids: Vec::new().into(), text: String::new() },
+        // A list of one text, or of one list of ids.
+        Some(Value::Array(list)) if list.first().is_some_and(|one| !one.is_number()) => {
+            match &list[..] {
+                [single] => one(single)?,
+                _ => {
+                    let reason = format!("has {} texts, must be {right}", list.len());
+                    return Err(ApiError::field("prompt", reason));
+                }
+            }
+        }
+        Some(value) => one(value)?,
+    };
+    state::check_pending(app, session, &prompt.ids)?;
+    Ok(prompt)
 }
 
 fn text_prompt(app: &App, text: &str) -> Result<Prompt> {
@@ -171,6 +231,12 @@ struct Choice {
     text: String,
     logprobs: Option<LogProbs>,
     finish_reason: Option<Finish>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_token_ids: Option<Vec<u32>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_ids: Option<Vec<u32>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
 }
 
 /// Scores in the form of completions: lists of equal length.
@@ -180,6 +246,9 @@ struct LogProbs {
     token_logprobs: Vec<Option<f32>>,
     tokens: Vec<String>,
     top_logprobs: Vec<Option<Top>>,
+    /// The same in the form of chats, where ids are asked for: two tokens that read alike are two there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<Vec<Option<TokenScore>>>,
 }
 
 /// The likeliest tokens as an object, in their order.
@@ -195,6 +264,10 @@ impl Serialize for Top {
 }
 
 impl LogProbs {
+    fn new(ids: bool) -> LogProbs {
+        LogProbs { content: ids.then(Vec::new), ..LogProbs::default() }
+    }
+
     /// The tokens of a prompt; the first has no score.
     fn prompt(&mut self, app: &App, prompt: &Prompt, scores: &[Scored]) {
         let mut offset = 0;
@@ -207,6 +280,7 @@ impl LogProbs {
                     self.token_logprobs.push(None);
                     self.tokens.push(piece.text.clone());
                     self.top_logprobs.push(None);
+                    self.content.iter_mut().for_each(|content| content.push(None));
                 }
             }
             // A special token is none of the text.
@@ -229,6 +303,9 @@ impl LogProbs {
         self.token_logprobs.push(Some(score.logprob));
         self.tokens.push(app.piece(score.id).text);
         self.top_logprobs.push(Some(top));
+        if let Some(content) = &mut self.content {
+            content.push(Some(TokenScore::new(app, score, true)));
+        }
     }
 }
 
@@ -240,6 +317,8 @@ struct Stream {
     usage: Usage,
     /// Characters of each text so far.
     offsets: Vec<usize>,
+    /// Of which texts the prompt's ids have been given.
+    told: Vec<bool>,
 }
 
 impl Stream {
@@ -262,32 +341,47 @@ impl Chunks for Stream {
         self.usage.count(&update, &self.asked.ask);
         let index = update.sequence;
         let scored = self.asked.ask.logprobs.is_some();
-        let (text, logprobs, finish_reason) = match update.what {
+        let ids = self.asked.ask.return_ids;
+        let (text, logprobs, end, id) = match update.what {
             What::Prompt { scores, .. } => {
                 if !self.asked.echo {
                     return;
                 }
                 let prompt = self.asked.ask.prompt_of(index).clone();
-                let mut logprobs = scored.then(LogProbs::default);
+                let mut logprobs = scored.then(|| LogProbs::new(ids));
                 if let Some(logprobs) = &mut logprobs {
                     logprobs.prompt(&self.app, &prompt, &scores);
                 }
-                (prompt.text, logprobs, None)
+                (prompt.text, logprobs, None, None)
             }
-            What::Token { text, score, end, .. } => {
+            What::Token { id, text, score, end } => {
                 let mut logprobs = None;
                 if let Some(score) = &score {
-                    let mut one = LogProbs::default();
+                    let mut one = LogProbs::new(ids);
                     one.push(&self.app, score, self.offsets[index]);
                     logprobs = Some(one);
                 }
-                (text, logprobs, end.as_ref().map(Finish::from))
+                (text, logprobs, end, Some(id))
             }
-            What::End { text, end } => (text, None, Some(Finish::from(&end))),
+            What::End { text, end } => (text, None, Some(end), None),
             What::Failed(_) => return,
         };
         self.offsets[index] += text.chars().count();
-        self.chunk(vec![Choice { index, text, logprobs, finish_reason }], events);
+        let state = match end.as_ref().map(state_of).transpose() {
+            Ok(state) => state.flatten(),
+            Err(error) => return events.fail(error),
+        };
+        let first = !std::mem::replace(&mut self.told[index], true);
+        let choice = Choice {
+            index,
+            text,
+            logprobs,
+            finish_reason: end.as_ref().map(Finish::from),
+            prompt_token_ids: (ids && first).then(|| self.asked.ask.prompt_of(index).ids.to_vec()),
+            token_ids: ids.then(|| id.into_iter().collect()),
+            state,
+        };
+        self.chunk(vec![choice], events);
     }
 
     fn finish(&mut self, events: &mut Events) {

@@ -1,15 +1,15 @@
 //! From a request's prompts to sequences for the engine, and from what comes back to an answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mmfree::{Limits, Scored, StopReason, TextStream};
+use mmfree::{Limits, Scored, Session, StopReason, TextStream};
 use serde::Serialize;
 
-use super::App;
 use super::errors::ApiError;
 use super::sampling::Sampling;
-use crate::engine::{Request, Sequence, Update, Updates, What};
+use super::{App, state};
+use crate::engine::{End, Request, Sequence, Update, Updates, What};
 use crate::metrics::Stopwatch;
 
 /// A prompt: its ids, and what it reads like.
@@ -22,6 +22,8 @@ pub struct Prompt {
 /// What is asked of the engine.
 #[derive(Debug)]
 pub struct Ask {
+    /// Ids of the session that all go on from, where the client brought one.
+    pub before: usize,
     pub prompts: Vec<Prompt>,
     pub sampling: Sampling,
     pub max_tokens: usize,
@@ -29,35 +31,53 @@ pub struct Ask {
     pub logprobs: Option<usize>,
     /// Whether the prompts' scores are wanted too.
     pub score_prompts: bool,
+    /// Whether the session's state is to be returned.
+    pub return_state: bool,
+    /// Whether token ids are.
+    pub return_ids: bool,
 }
 
 impl Ask {
-    /// The request for the engine: for each prompt `n` texts after each other.
-    pub fn request(&self, app: &App, space: u64) -> Result<Request, ApiError> {
+    /// The request for the engine: for each prompt `n` texts after each other, all from the session on, if there is one.
+    pub fn request(
+        &self,
+        app: &App,
+        space: u64,
+        session: Option<Session>,
+    ) -> Result<Request, ApiError> {
         let limits = Limits {
             max_tokens: Some(self.max_tokens),
             eos: self.sampling.eos.clone(),
             ..Limits::default()
         };
+        let ids_before = session.as_ref().map(|session| session.ids().to_vec());
+        let session = session.map(|session| Arc::new(Mutex::new(session)));
         let mut sequences = Vec::with_capacity(self.prompts.len() * self.sampling.n);
         for prompt in &self.prompts {
+            let before = match &ids_before {
+                Some(ids) => &[ids, &*prompt.ids].concat(),
+                None => &*prompt.ids,
+            };
             let decode = match &app.tokenizer {
                 Some(tokenizer) => Some(
                     tokenizer
-                        .stream_after(&prompt.ids)
+                        .stream_after(before)
                         .map_err(|error| ApiError::internal(error.to_string()))?,
                 ),
                 None => None,
             };
-            let (stops, length) = (self.sampling.stops.clone(), prompt.ids.len());
-            let text = TextStream::new(decode, stops, limits.clone(), length);
+            let (stops, length) = (self.sampling.stops.clone(), before.len());
+            let mut text = TextStream::new(decode, stops, limits.clone(), length);
+            text.set_goes_on(self.return_state);
             for i in 0..self.sampling.n {
                 sequences.push(Sequence {
+                    session: session.clone(),
                     prompt: Arc::clone(&prompt.ids),
                     sampling: self.sampling.of(i),
                     text: text.clone(),
                     score_prompt: self.logprobs.filter(|_| self.score_prompts),
                     score_tokens: self.logprobs,
+                    return_session: self.return_state,
                 });
             }
         }
@@ -95,6 +115,10 @@ pub struct Text {
     /// Scores of the prompt from its second token on.
     pub prompt_scores: Vec<Scored>,
     pub finish: Option<Finish>,
+    /// The ids of its tokens.
+    pub ids: Vec<u32>,
+    /// The session's state, where it is wanted.
+    pub state: Option<String>,
 }
 
 /// Why a text ended, in OpenAI's words.
@@ -105,9 +129,9 @@ pub enum Finish {
     Length,
 }
 
-impl From<&StopReason> for Finish {
-    fn from(reason: &StopReason) -> Finish {
-        match reason {
+impl From<&End> for Finish {
+    fn from(end: &End) -> Finish {
+        match &end.reason {
             StopReason::Eos | StopReason::StopString(_) | StopReason::Complete => Finish::Stop,
             // Also where the request's time was up.
             StopReason::MaxTokens | StopReason::MaxLength | StopReason::Interrupted => {
@@ -115,6 +139,11 @@ impl From<&StopReason> for Finish {
             }
         }
     }
+}
+
+/// The state that is returned with the end of a text, where it is wanted.
+pub fn state_of(end: &End) -> Result<Option<String>, ApiError> {
+    end.session.as_deref().map(state::text).transpose()
 }
 
 /// How many tokens went in and out.
@@ -133,7 +162,7 @@ pub struct PromptDetails {
 
 impl Usage {
     pub fn new(ask: &Ask) -> Usage {
-        let prompt_tokens = ask.prompts.iter().map(|prompt| prompt.ids.len()).sum();
+        let prompt_tokens = ask.prompts.iter().map(|prompt| ask.before + prompt.ids.len()).sum();
         Usage { prompt_tokens, total_tokens: prompt_tokens, ..Usage::default() }
     }
 
@@ -175,8 +204,9 @@ pub async fn gather(
                 text.prompt_scores = scores;
                 None
             }
-            What::Token { text: piece, score, end, .. } => {
+            What::Token { id, text: piece, score, end } => {
                 watch.token(&app.metrics);
+                text.ids.push(id);
                 if let Some(score) = score {
                     text.tokens.push(Token { offset: text.chars, score });
                 }
@@ -192,6 +222,7 @@ pub async fn gather(
         };
         if let Some(end) = end {
             text.finish = Some(Finish::from(&end));
+            text.state = state_of(&end)?;
             left -= 1;
         }
     }

@@ -9,7 +9,9 @@ mod generate;
 mod guard;
 mod models;
 mod sampling;
+mod scores;
 mod sse;
+mod state;
 mod tokenize;
 
 use std::sync::Arc;

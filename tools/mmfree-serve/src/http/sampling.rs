@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use mmfree::{Error, GenerationConfig, SamplerOptions, StopStrings};
+use mmfree::{Error, GenerationConfig, SamplerOptions, Session, StopStrings};
 use serde_json::Value;
 
 use super::App;
@@ -30,11 +30,13 @@ pub struct Sampling {
 }
 
 impl Sampling {
-    /// Reads the fields; what is not given is the model's own, as in `mmfree-infer`.
-    pub fn read(fields: &Fields, app: &App) -> Result<Sampling> {
+    /// Reads the fields; what is not given is the model's own, as in `mmfree-infer`, or that of the session which is gone
+    /// on with.
+    pub fn read(fields: &Fields, app: &App, session: Option<&Session>) -> Result<Sampling> {
         let (defaults, most) = (&app.defaults, app.limits.max_texts);
         let vocab_size = app.model.config().vocab_size;
-        let options = options(fields, defaults)?;
+        let own = session.map(|session| session.sampler_options().clone());
+        let options = options(fields, defaults, own)?;
         check(&options, vocab_size)?;
         let n = fields.whole("n", 1, most.into())?.unwrap_or(1) as usize;
         let eos = match fields.bool("ignore_eos")? {
@@ -51,8 +53,13 @@ impl Sampling {
     }
 }
 
-fn options(fields: &Fields, defaults: &GenerationConfig) -> Result<SamplerOptions> {
-    let own = defaults.defaults();
+fn options(
+    fields: &Fields,
+    defaults: &GenerationConfig,
+    session: Option<SamplerOptions>,
+) -> Result<SamplerOptions> {
+    let seed = seed(fields)?.or(session.as_ref().map(|own| own.seed)).unwrap_or_else(draw_seed);
+    let own = session.unwrap_or_else(|| defaults.defaults());
     let temperature = fields.float("temperature")?;
     // As vLLM has it, -1 is all of them.
     let top_k = fields.whole("top_k", -1, i64::from(u32::MAX))?.map(|k| k.max(0) as usize);
@@ -80,7 +87,7 @@ fn options(fields: &Fields, defaults: &GenerationConfig) -> Result<SamplerOption
         no_repeat_ngram: ngram.map_or(own.no_repeat_ngram, |n| n as usize),
         logit_bias: logit_bias(fields)?.unwrap_or(own.logit_bias),
         suppress_tokens: suppress_tokens(fields)?.unwrap_or(own.suppress_tokens),
-        seed: seed(fields)?,
+        seed,
         ..own
     })
 }
@@ -128,13 +135,17 @@ fn check(options: &SamplerOptions, vocab_size: usize) -> Result<()> {
     })
 }
 
-/// The seed: 64 bits, a negative one as its two's complement; one of 32 random bits where none is given.
-fn seed(fields: &Fields) -> Result<u64> {
+/// The seed: 64 bits, a negative one as its two's complement.
+fn seed(fields: &Fields) -> Result<Option<u64>> {
     let right = "a whole number of 64 bits";
     let get = |value: &Value| value.as_u64().or_else(|| Some(super::fields::whole(value)? as u64));
-    let given = fields.read("seed", right, get)?;
+    fields.read("seed", right, get)
+}
+
+/// A seed of 32 random bits.
+fn draw_seed() -> u64 {
     // The standard library's own source of random keys for hash maps.
-    Ok(given.unwrap_or_else(|| RandomState::new().build_hasher().finish() >> 32))
+    RandomState::new().build_hasher().finish() >> 32
 }
 
 fn stops(fields: &Fields) -> Result<StopStrings> {

@@ -46,6 +46,11 @@ impl Events {
         self.bytes.extend_from_slice(b"\n\n");
     }
 
+    /// Says what went wrong in place of what was to come.
+    pub fn fail(&mut self, error: ApiError) {
+        self.push_text(&error.json());
+    }
+
     fn push_text(&mut self, text: &str) {
         self.bytes.extend_from_slice(b"data: ");
         self.bytes.extend_from_slice(text.as_bytes());

@@ -85,6 +85,11 @@ impl Template {
         (self.source != PLAIN).then_some(&self.source)
     }
 
+    /// The BOS token's text, which a template may write in front.
+    pub fn bos(&self) -> Option<&str> {
+        self.tokens.get("bos_token")?.as_str().filter(|text| !text.is_empty())
+    }
+
     /// The text of a conversation, or why there is none.
     pub fn render(&self, conversation: &Conversation) -> Result<String, String> {
         let tokens = serde_json::Value::from(self.tokens.clone());

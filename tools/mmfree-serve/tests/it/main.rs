@@ -6,4 +6,5 @@ mod completions;
 mod errors;
 mod load;
 mod server;
+mod state;
 mod tokens;
