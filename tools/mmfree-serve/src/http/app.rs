@@ -62,8 +62,7 @@ impl Head {
             object,
             created: now(),
             model: app.names[0].clone(),
-            // The same text for a prompt and a seed: as long as the model is the same.
-            system_fingerprint: format!("mmfree-{:.12}", app.model.file().hash()),
+            system_fingerprint: app.fingerprint(),
         }
     }
 }
@@ -74,6 +73,11 @@ pub fn now() -> u64 {
 }
 
 impl App {
+    /// The same text for a prompt and a seed: as long as this, made of the model, is the same.
+    pub fn fingerprint(&self) -> String {
+        format!("mmfree-{:.12}", self.model.file().hash())
+    }
+
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
         self.tokenizer.as_ref().ok_or_else(|| {
             let reason = "the model file has no tokenizer; prompts can be given as token ids";

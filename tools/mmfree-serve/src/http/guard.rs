@@ -10,8 +10,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use super::App;
 use super::errors::ApiError;
+use super::{App, page};
 use crate::args::NetworkArgs;
 use crate::failure::Failure;
 use crate::keys::Keys;
@@ -99,7 +99,8 @@ impl Guard {
         let given = request.headers().get(header::AUTHORIZATION);
         let given = given.and_then(|value| value.to_str().ok()).and_then(bearer);
         let path = request.uri().path();
-        let open = path == "/health" || !self.protect_all && OPEN.contains(&path);
+        let open =
+            path == "/health" || page::is_page(path) || !self.protect_all && OPEN.contains(&path);
         match given.and_then(|key| keys.find(key)) {
             Some(n) => Ok(Client { space: 1 + n as u64, known: true }),
             None if open => Ok(Client { space: 0, known: false }),
@@ -269,12 +270,16 @@ mod tests {
     }
 
     #[test]
-    fn health_and_tokens_need_no_key_unless_all_is_protected() {
-        for path in ["/health", "/tokenize", "/detokenize", "/tokenizer_info"] {
+    fn the_page_health_and_tokens_need_no_key_unless_all_is_protected() {
+        for path in
+            ["/", "/page/page.css", "/health", "/tokenize", "/detokenize", "/tokenizer_info"]
+        {
             assert!(!keyed(&[]).client(&request(path, "a", None)).unwrap().known, "{path}");
         }
         assert!(keyed(&["--protect-all"]).client(&request("/tokenize", "a", None)).is_err());
-        assert!(keyed(&["--protect-all"]).client(&request("/health", "a", None)).is_ok());
+        for path in ["/health", "/", "/page/page.js"] {
+            assert!(keyed(&["--protect-all"]).client(&request(path, "a", None)).is_ok(), "{path}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod fields;
 mod generate;
 mod guard;
 mod models;
+mod page;
 mod sampling;
 mod scores;
 mod sse;
@@ -35,6 +36,8 @@ pub use guard::{Client, Guard};
 /// All routes, behind the guard.
 pub fn router(app: Arc<App>, guard: Arc<Guard>) -> Router {
     let routes = Router::new()
+        .route("/", get(page::index))
+        .route("/page/{file}", get(page::file))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*model}", get(models::one))
         .route("/v1/completions", post(completions::completions))

@@ -20,6 +20,30 @@ struct Model<'a> {
     vocab_size: usize,
     /// The model's context has no limit; a prompt has the server's.
     max_prompt_tokens: u32,
+    /// Of a text.
+    max_tokens: u32,
+    /// Whether prompts can be text, and answers are.
+    tokenizer: bool,
+    /// Whether there is a chat template.
+    chat: bool,
+    eos_token_ids: &'a [u32],
+    /// What holds of sampling where a request says nothing.
+    sampling: Sampling,
+    system_fingerprint: String,
+}
+
+/// Sampling options by their names in requests.
+#[derive(Serialize)]
+struct Sampling {
+    temperature: f32,
+    top_k: usize,
+    top_p: f32,
+    min_p: f32,
+    typical_p: f32,
+    repetition_penalty: f32,
+    frequency_penalty: f32,
+    presence_penalty: f32,
+    no_repeat_ngram_size: usize,
 }
 
 #[derive(Serialize)]
@@ -29,6 +53,7 @@ struct Models<'a> {
 }
 
 fn model<'a>(app: &'a App, name: &'a str) -> Model<'a> {
+    let own = app.defaults.defaults();
     Model {
         id: name,
         object: "model",
@@ -37,6 +62,22 @@ fn model<'a>(app: &'a App, name: &'a str) -> Model<'a> {
         name,
         vocab_size: app.model.config().vocab_size,
         max_prompt_tokens: app.limits.max_prompt,
+        max_tokens: app.limits.max_tokens,
+        tokenizer: app.tokenizer.is_some(),
+        chat: app.template.is_ok(),
+        eos_token_ids: &app.defaults.eos,
+        sampling: Sampling {
+            temperature: own.temperature,
+            top_k: own.top_k,
+            top_p: own.top_p,
+            min_p: own.min_p,
+            typical_p: own.typical_p,
+            repetition_penalty: own.repeat_penalty,
+            frequency_penalty: own.frequency_penalty,
+            presence_penalty: own.presence_penalty,
+            no_repeat_ngram_size: own.no_repeat_ngram,
+        },
+        system_fingerprint: app.fingerprint(),
     }
 }
 

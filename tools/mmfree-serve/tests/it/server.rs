@@ -67,6 +67,8 @@ fn without_a_key_of_the_file_there_is_no_text_but_health_and_tokens() {
     assert!(cached("alpha") > 0);
     assert_eq!(cached("beta"), 0);
     for (path, status) in [
+        ("/", 200),
+        ("/page/page.js", 200),
         ("/health", 200),
         ("/tokenizer_info", 200),
         ("/metrics", 401),
@@ -84,6 +86,39 @@ fn without_a_key_of_the_file_there_is_no_text_but_health_and_tokens() {
     assert_eq!(tokenize("short", &[]), 200);
     assert_eq!(tokenize(&long, &[]), 413);
     assert_eq!(tokenize(&long, &["authorization: Bearer beta"]), 200);
+}
+
+#[test]
+fn the_page_and_its_files_come_with_a_policy_that_lets_nothing_else_in() {
+    let server = Server::start(&[]);
+    let index = server.get("/").text();
+    let files: Vec<&str> = index.split('"').filter(|part| part.starts_with("page/")).collect();
+    assert!(files.contains(&"page/page.js") && files.contains(&"page/page.css"));
+    for path in files.iter().map(|file| format!("/{file}")).chain(["/".to_owned()]) {
+        let answer = server.get(&path);
+        assert_eq!(answer.status, 200, "{path}");
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"));
+        assert!(!policy.contains("http") && !policy.contains('*'));
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        let kind = match path.rsplit_once('.') {
+            Some((_, "js")) => "text/javascript",
+            Some((_, "css")) => "text/css",
+            Some((_, "svg")) => "image/svg+xml",
+            _ => "text/html",
+        };
+        assert!(answer.header("content-type").unwrap().starts_with(kind), "{path}");
+    }
+    for path in ["/page/other.js", "/page/", "/page/../Cargo.toml", "/page/%2e%2e"] {
+        assert_eq!(server.get(path).status, 404, "{path}");
+    }
+    // What the page wants to know.
+    let model = &server.get("/v1/models").json()["data"][0];
+    assert_eq!((&model["tokenizer"], &model["chat"]), (&json!(true), &json!(false)));
+    assert_eq!(model["eos_token_ids"], json!([2]));
+    assert!(model["sampling"]["temperature"].is_number());
+    let answer = server.ask("/v1/completions", &json!({"prompt": "a", "max_tokens": 1}));
+    assert_eq!(model["system_fingerprint"], answer["system_fingerprint"]);
 }
 
 #[test]
