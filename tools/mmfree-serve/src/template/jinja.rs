@@ -3,10 +3,12 @@
 //! `apply_chat_template` renders with blocks trimmed and their lines' beginnings stripped, with loop controls, Python's
 //! methods on strings, lists and dicts, and functions of its own.
 
-use minijinja::value::{Kwargs, Rest};
-use minijinja::{Environment, Error, ErrorKind, State, Value};
+use std::panic::AssertUnwindSafe;
 
-use super::{date, python};
+use minijinja::value::{Kwargs, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, Value};
+
+use super::{date, methods, python};
 
 /// Steps of a rendering at most: some thousand messages of a large template.
 const FUEL: u64 = 20_000_000;
@@ -27,7 +29,12 @@ pub fn render(source: &str, context: &str) -> Result<String, String> {
     let template = environment
         .template_from_named_str("chat template", &source)
         .map_err(|error| said(&error))?;
-    template.render(context).map_err(|error| said(&error))
+    // minijinja 2.24 panics at ''[::-1]. What a template makes it do is an error of the template.
+    let rendered = std::panic::catch_unwind(AssertUnwindSafe(|| template.render(context)));
+    match rendered {
+        Ok(text) => text.map_err(|error| said(&error)),
+        Err(_) => Err("chat template: the engine that renders it failed".to_owned()),
+    }
 }
 
 fn environment() -> Environment<'static> {
@@ -36,8 +43,27 @@ fn environment() -> Environment<'static> {
     environment.set_lstrip_blocks(true);
     environment.set_fuel(Some(FUEL));
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    environment.set_unknown_method_callback(method);
+    environment.set_unknown_method_callback(methods::method);
+    environment.set_formatter(|out, _, value| {
+        match value.as_str() {
+            Some(text) => out.write_str(text)?,
+            None => out.write_str(&python::text(value)?)?,
+        }
+        Ok(())
+    });
     environment.add_filter("tojson", python::tojson);
+    environment.add_filter("string", |value: Value| python::text(&value));
+    environment.add_filter("join", join);
+    environment.add_filter("escape", escape);
+    environment.add_filter("e", escape);
+    // In Jinja2 what has a length and items is a sequence, undefined is an empty one, and a boolean is a number.
+    environment.add_test("sequence", |value: &Value| is_sequence(value));
+    environment.add_test("iterable", |value: &Value| {
+        is_sequence(value) || value.kind() == ValueKind::Iterable
+    });
+    environment.add_test("number", |value: &Value| {
+        matches!(value.kind(), ValueKind::Number | ValueKind::Bool)
+    });
     environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, format!("{RAISED}{message}")))
     });
@@ -48,17 +74,35 @@ fn environment() -> Environment<'static> {
 /// What marks an error that the template itself raised.
 const RAISED: &str = "the chat template says: ";
 
-/// Python's methods.
-fn method(state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
-    if let (Some(text), "removeprefix" | "removesuffix") = (value.as_str(), name) {
-        let (affix, Rest(_), _): (&str, Rest<Value>, Kwargs) = minijinja::value::from_args(args)?;
-        let rest = match name {
-            "removeprefix" => text.strip_prefix(affix),
-            _ => text.strip_suffix(affix),
+fn is_sequence(value: &Value) -> bool {
+    use ValueKind::{Map, Seq, String, Undefined};
+    matches!(value.kind(), Seq | Map | String | Undefined)
+}
+
+/// A text for HTML, with the numbers that Jinja2 has for quotes.
+fn escape(value: Value) -> Result<String, Error> {
+    let text = python::text(&value)?.replace('&', "&amp;").replace('<', "&lt;");
+    Ok(text.replace('>', "&gt;").replace('\'', "&#39;").replace('"', "&#34;"))
+}
+
+/// The texts of values with `separator` between them, or those of one of their attributes.
+fn join(value: Value, separator: Option<String>, options: Kwargs) -> Result<String, Error> {
+    let attribute: Option<String> = options.get("attribute")?;
+    let d: Option<String> = options.get("d")?;
+    options.assert_all_used()?;
+    let separator = separator.or(d).unwrap_or_default();
+    let mut out = String::new();
+    for (n, item) in value.try_iter()?.enumerate() {
+        if n > 0 {
+            out += &separator;
+        }
+        let item = match &attribute {
+            Some(name) => item.get_attr(name)?,
+            None => item,
         };
-        return Ok(Value::from(rest.unwrap_or(text)));
+        out += &python::text(&item)?;
     }
-    minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)
+    Ok(out)
 }
 
 /// One line for an error.
@@ -148,6 +192,16 @@ mod tests {
             ("{% if tools is defined and tools is not none %}x{% endif %}", ""),
             ("{% macro m(x) %}[{{ x }}]{% endmacro %}{{ m(1) }}", "[1]"),
             ("{{ '<b>' }}", "<b>"),
+            ("{{ 'a-b-c'.rsplit('-', 1) }} {{ 'a-b'.rsplit('-') }}", "['a-b', 'c'] ['a', 'b']"),
+            ("{{ 'a=b=c'.partition('=')[2] }} {{ 'a=b=c'.rpartition('=')[2] }}", "b=c c"),
+            ("{{ 'x'.partition('=')[0] }} {{ 'x'.rpartition('=')[2] }}", "x x"),
+            ("{{ '-7'.zfill(4) }} {{ 'é'.zfill(3) }}", "-007 00é"),
+            ("{{ 'éb'.index('b') }} {{ [3, 4].index(4) }} {{ {'a': 1}.copy() }}", "1 1 {'a': 1}"),
+            (
+                "{{ messages[0] is sequence }} {{ 'x' is sequence }} {{ 1 is sequence }}",
+                "True True False",
+            ),
+            ("{{ messages | join(', ', attribute='role') }}", "user"),
             ("{% if n is even %}e{% else %}o{% endif %}", "o"),
         ] {
             assert_eq!(with(template).as_deref(), Ok(text), "{template}");
@@ -161,6 +215,13 @@ mod tests {
         let error = with("a\n{{ nothing.at.all }}").unwrap_err();
         assert!(error.starts_with("chat template: line 2: "), "{error}");
         assert!(check("{% if %}").unwrap_err().starts_with("chat template: line 1: "));
+    }
+
+    #[test]
+    fn a_panic_of_the_engine_is_an_error_of_the_template() {
+        // Either an error or, once that is mended, the right text.
+        let text = with("{{ ''[::-1] }}");
+        assert!(text.as_deref() == Ok("") || text.unwrap_err().contains("the engine"));
     }
 
     #[test]

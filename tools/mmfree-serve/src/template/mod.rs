@@ -2,6 +2,7 @@
 
 mod date;
 mod jinja;
+mod methods;
 mod python;
 mod worker;
 
@@ -290,6 +291,33 @@ mod tests {
     fn the_plain_template_is_lines_of_role_and_content() {
         let body = r#"{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]}"#;
         assert_eq!(render(PLAIN, body).unwrap(), "<s>user: Hi\nassistant: Ho\nassistant:");
+    }
+
+    /// Templates with the constructs of published ones, and what transformers renders: `tests/chat_templates/make.py`.
+    #[test]
+    fn templates_render_byte_for_byte_as_transformers_renders_them() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/chat_templates");
+        let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+        let cases: Vec<serde_json::Value> = serde_json::from_str(&read("expected.json")).unwrap();
+        let mut differ = Vec::new();
+        let tokens = json!({"bos_token": "<s>", "eos_token": "</s>"});
+        for case in &cases {
+            let body = case["body"].as_str().unwrap();
+            let fields = Fields::parse(body.as_bytes()).unwrap();
+            let context = Conversation::read(body.as_bytes(), &fields).unwrap().context(&tokens);
+            let source = read(&format!("{}.jinja", case["template"].as_str().unwrap()));
+            let (name, text) = (&case["conversation"], jinja::render(&source, &context));
+            match (&text, case["text"].as_str()) {
+                (Ok(text), Some(expected)) if text == expected => {}
+                (Err(_), None) => {}
+                (_, expected) => {
+                    differ
+                        .push(format!("{} {name}:\n  {text:?}\n  {expected:?}", case["template"]));
+                }
+            }
+        }
+        assert!(cases.len() >= 80);
+        assert!(differ.is_empty(), "{}", differ.join("\n"));
     }
 
     #[test]

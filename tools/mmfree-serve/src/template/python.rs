@@ -1,4 +1,4 @@
-//! JSON as Python's `json.dumps` writes it, which is what Hugging Face's `tojson` is.
+//! Values as Python writes them: as JSON by `json.dumps`, which is what Hugging Face's `tojson` is, and as text by `str`.
 
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
@@ -136,6 +136,86 @@ impl Writer {
     }
 }
 
+/// A value as Python's `str` has it: what a template prints.
+///
+/// # Errors
+/// For values that lie too deep inside each other.
+pub fn text(value: &Value) -> Result<String, Error> {
+    match value.kind() {
+        ValueKind::Undefined => Ok(String::new()),
+        ValueKind::String => Ok(value.as_str().unwrap_or_default().to_owned()),
+        _ => {
+            let mut out = String::new();
+            repr(&mut out, value, 0)?;
+            Ok(out)
+        }
+    }
+}
+
+/// A value as Python's `repr` has it. There are no tuples here: they are lists.
+fn repr(out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
+    if depth > DEPTH {
+        let reason = "too many values inside each other";
+        return Err(Error::new(ErrorKind::InvalidOperation, reason));
+    }
+    match value.kind() {
+        ValueKind::Undefined => *out += "Undefined",
+        ValueKind::None => *out += "None",
+        ValueKind::Bool => *out += if value.is_true() { "True" } else { "False" },
+        ValueKind::Number => match &*number(value) {
+            "NaN" => *out += "nan",
+            "Infinity" => *out += "inf",
+            "-Infinity" => *out += "-inf",
+            number => *out += number,
+        },
+        ValueKind::String => quoted(out, value.as_str().unwrap_or_default()),
+        ValueKind::Seq | ValueKind::Iterable => {
+            out.push('[');
+            for (n, item) in value.try_iter()?.enumerate() {
+                *out += if n > 0 { ", " } else { "" };
+                repr(out, &item, depth + 1)?;
+            }
+            out.push(']');
+        }
+        ValueKind::Map => {
+            out.push('{');
+            for (n, key) in value.try_iter()?.enumerate() {
+                *out += if n > 0 { ", " } else { "" };
+                repr(out, &key, depth + 1)?;
+                *out += ": ";
+                repr(out, &value.get_item(&key)?, depth + 1)?;
+            }
+            out.push('}');
+        }
+        _ => *out += &value.to_string(),
+    }
+    Ok(())
+}
+
+/// A string in quotes: single ones, unless it has such and no double ones.
+fn quoted(out: &mut String, text: &str) {
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    out.push(quote);
+    for c in text.chars() {
+        match (c, c as u32) {
+            ('\n', _) => *out += "\\n",
+            ('\r', _) => *out += "\\r",
+            ('\t', _) => *out += "\\t",
+            ('\\', _) => *out += "\\\\",
+            (c, _) if c == quote => out.extend(['\\', c]),
+            (' ', _) => out.push(' '),
+            (c, code) if c.is_control() || c.is_whitespace() => {
+                *out += &match code {
+                    ..0x100 => format!("\\x{code:02x}"),
+                    _ => format!("\\u{code:04x}"),
+                };
+            }
+            (c, _) => out.push(c),
+        }
+    }
+    out.push(quote);
+}
+
 /// A number as Python's `repr` has it.
 fn number(value: &Value) -> String {
     if value.is_integer() {
@@ -185,6 +265,26 @@ mod tests {
         ] {
             assert_eq!(render(template, context).as_deref(), Ok(text), "{template}");
         }
+    }
+
+    #[test]
+    fn what_is_printed_is_what_pythons_str_gives() {
+        let context = r#"{"x": {"b": [1, 2.0, "it's", "\"'\n\\ é\u00a0\u2028", true, null], "a": {}}, "f": [1e16, 1e-5], "t": true}"#;
+        for (template, text) in [
+            ("{{ x }}", r#"{'b': [1, 2.0, "it's", '"\'\n\\ é\xa0\u2028', True, None], 'a': {}}"#),
+            ("{{ f }} {{ f[0] }}", "[1e+16, 1e-05] 1e+16"),
+            ("{{ t }} {{ not t }} {{ none }} {{ nothing }}", "True False None "),
+            (
+                "{{ t | string + 'x' }} {{ [t, none, 1.0, ['a']] | join('|') }}",
+                "Truex True|None|1.0|['a']",
+            ),
+            ("{{ 'a' }} {{ 'a' | safe }}", "a a"),
+        ] {
+            assert_eq!(render(template, context).as_deref(), Ok(text), "{template}");
+        }
+        let deep = format!("{{\"x\": {}{}}}", "[".repeat(120), "]".repeat(120));
+        let nest = "{% set ns = namespace(x=x) %}{% for n in range(20) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}";
+        assert!(render(nest, &deep).unwrap_err().contains("inside each other"));
     }
 
     #[test]
