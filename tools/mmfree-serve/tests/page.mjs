@@ -2,7 +2,7 @@
 //
 //     node page.mjs PROGRAMS MODULES
 //
-// PROGRAMS is the folder with `mmfree-serve` and `mmfree-infer`: texts must be what `mmfree-infer` says. The folder MODULES
+// PROGRAMS is the folder with `mmfree-serve`, `mmfree-infer` and `mmfree-convert`: texts must be what `mmfree-infer` says. The folder MODULES
 // has playwright-core (`npm install --prefix FOLDER playwright-core`); the browser is CHROMIUM, or `chromium` of the path.
 // Exits with 1 at the first difference. With SHOTS=FOLDER pictures are left there.
 
@@ -317,6 +317,32 @@ async function main() {
     await at.ended();
     assert.equal(await at.text(), infer("-n", "5", "--seed", "1", PROMPT).text);
     assert.ok(!(await at.page.content()).includes("a-key") && !at.page.url().includes("a-key"));
+    await at.close();
+  });
+
+  await test("a model without a tokenizer takes and shows token ids", async () => {
+    const file = join(folder, "tiny.mmfree");
+    execFileSync(join(programs, "mmfree-convert"), ["synthesize", "--quiet", "--size", "hidden=64,layers=2,vocab=200", "-o", file]);
+    const at = await open(browser, await serve("-m", file));
+    await at.ready();
+    assert.match(await at.page.textContent("#prompt-label"), /token ids/);
+    await at.page.fill("#prompt", "once");
+    await at.page.click("#go");
+    await at.page.waitForSelector("#error:not([hidden])");
+    assert.match(await at.page.textContent("#error"), /must be token ids/);
+    await at.page.fill("#prompt", "1, 5 9");
+    await at.set("seed", 3);
+    await at.set("max_tokens", 8);
+    await at.page.click("#go");
+    await at.ended();
+    const expected = infer("-m", file, "-n", "8", "--seed", "3", "--ids", "1,5,9").ids;
+    assert.deepEqual((await at.text()).trim().split(" ").map(Number), expected);
+    await at.page.locator(".text [data-n='4'] .ink").click();
+    await at.page.locator("#others button:enabled").first().click();
+    await at.ended();
+    assert.deepEqual((await at.text()).trim().split(" ").map(Number).slice(0, 4), expected.slice(0, 4));
+    await at.page.click("#mode-chat");
+    assert.ok(await at.page.isVisible("#no-chat"));
     await at.close();
   });
 
