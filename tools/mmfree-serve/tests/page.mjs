@@ -81,7 +81,7 @@ async function main() {
   const [plain, chatty, locked] = await Promise.all([serve(), serve("--chat-template", "plain"), serve("--api-key-file", keys)]);
   const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
   // Chromium's own sandbox is not to be had as root.
-  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"], timeout: 120_000 });
   ends.push(() => browser.close());
 
   await test("the text is that of the command line, and a link makes it again", async () => {
