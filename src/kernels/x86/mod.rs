@@ -4,9 +4,11 @@ mod avx2;
 mod avx2_i2;
 mod avx2_t5;
 mod avx512;
-mod avx512_dot;
+mod avx512_gemm;
 mod avx512_i2;
+mod avx512_i2_dot;
 mod avx512_t5;
+mod avx512_t5_dot;
 mod avxvnni;
 
 use super::{Kernel, prefetch};
@@ -26,9 +28,9 @@ pub(super) fn list(kernels: &mut Vec<Box<dyn Kernel>>) {
         #[cfg(test)]
         kernels.push(Box::new(avxvnni::I2EvexVnniDot(avx512, plan)));
         kernels.push(Box::new(avx512_i2::I2Avx512Add(avx512, plan)));
-        kernels.push(Box::new(avx512_dot::I2Avx512Dot(avx512, plan)));
+        kernels.push(Box::new(avx512_i2_dot::I2Avx512Dot(avx512, plan)));
         kernels.push(Box::new(avx512_t5::T5Avx512Add(avx512, plan)));
-        kernels.push(Box::new(avx512_dot::T5Avx512Dot(avx512)));
+        kernels.push(Box::new(avx512_t5_dot::T5Avx512Dot(avx512, plan)));
     }
 }
 
