@@ -15,6 +15,7 @@ mod float;
 // It needs a clock.
 #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
 pub mod measure;
+pub mod partition;
 mod prefetch;
 pub(crate) mod sampling;
 pub mod scalar;
@@ -204,6 +205,23 @@ pub struct Input<'a> {
     pub prepared: &'a [u8],
 }
 
+impl<'a> Input<'a> {
+    /// Some of the rows.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub fn rows(&self, rows: Range<usize>) -> Input<'a> {
+        let (stride, prepared) = (stride(self.cols), self.prepared.len() / self.batch);
+        Input {
+            batch: rows.len(),
+            cols: self.cols,
+            q: &self.q[rows.start * stride..rows.end * stride],
+            sums: &self.sums[rows.clone()],
+            prepared: &self.prepared[rows.start * prepared..rows.end * prepared],
+        }
+    }
+}
+
 /// Distance of activation rows of `cols` values: the next multiple of 64.
 pub fn stride(cols: usize) -> usize {
     cols.next_multiple_of(64)
@@ -385,13 +403,6 @@ fn aside_share(number: usize, of: usize, all: usize) -> Range<usize> {
     };
     let share = all.div_ceil(last).max(SHARE);
     (number * share).min(all)..((number + 1) * share).min(all)
-}
-
-/// Strips of a matrix in each task of a pool of `threads`, for several rows of activations: some more tasks than threads, so
-/// that a late one costs little, and at most 16 strips, so that the sums stay in the cache. For one row see [`share`].
-pub fn strips_per_task(matrix: &PackedMatrix<'_>, threads: usize) -> usize {
-    let block = matrix.packing().strips_per_block();
-    matrix.strips().div_ceil(threads * 4).min(16).next_multiple_of(block)
 }
 
 /// Whether this processor decodes the same matrix faster in packing `i2` than in `t5`, though it has to read a quarter more,

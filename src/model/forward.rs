@@ -341,8 +341,8 @@ impl Pass<'_> {
             self.rows.segments.iter().map(|segment| steps[segment.step].state.layer(n)).collect();
         let (input, forget, segments) = (&ws.i, &ws.f, &self.rows.segments);
         let chunk = if self.rows.count * width <= ALONE { width } else { COLUMNS };
-        model.pool.run_columns(&mut ws.h, width, chunk, &|_, mut columns| {
-            let range = columns.start()..columns.start() + columns.row(0).len();
+        model.pool.run_columns(&mut ws.h, width, chunk, &|_, mut block| {
+            let range = block.columns();
             // The row before, where it is one of this pass.
             let mut last = Vec::new();
             for (segment, before) in segments.iter().zip(&before) {
@@ -350,7 +350,7 @@ impl Pass<'_> {
                     let at = row * width + range.start..row * width + range.end;
                     let (i, f) = (&input[at.clone()], &forget[at]);
                     let before = if row == segment.row { &before[range.clone()] } else { &last };
-                    let h = columns.row(row);
+                    let h = block.row(row);
                     ops.recurrence(i, f, bounds.map(|b| &b[range.clone()]), before, h);
                     if row + 1 < segment.row + segment.len {
                         last.clear();
@@ -392,12 +392,12 @@ impl Pass<'_> {
             history.extend_from_slice(&step.state.windows(n)[window.clone()]);
             history.extend_from_slice(rows);
             let history = &*history;
-            self.model.pool.run_columns(rows, width, COLUMNS, &|_, mut columns| {
-                let start = columns.start();
+            self.model.pool.run_columns(rows, width, COLUMNS, &|_, mut block| {
+                let start = block.columns().start;
                 for t in 0..segment.len {
                     // Behind the window's first row: the last `size` inputs up to this one.
                     let taps = &history[(t + 1) * width..];
-                    convolve(taps, width, weight, size, start, columns.row(t));
+                    convolve(taps, width, weight, size, start, block.row(t));
                 }
             });
             let after = |t: usize| &history[(t + 1) * width..(t + 1 + size) * width];

@@ -6,7 +6,8 @@ use super::one_row;
 use super::weights::Linear;
 use crate::aligned::AlignedBytes;
 use crate::format::ModelFile;
-use crate::kernels::{ASIDE, FloatOps, Input, Job, Kernel, stride, strips_per_task};
+use crate::kernels::partition::{self, Tasks};
+use crate::kernels::{ASIDE, FloatOps, Input, Job, Kernel, stride};
 use crate::ops::{self, NonFinite, RowScale};
 use crate::packing::STRIP;
 use crate::threads::{Matrix, Pool};
@@ -183,7 +184,7 @@ thread_local! {
     pub(super) static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// The products of several rows: each task takes some strips of a matrix.
+/// The products of several rows: each task takes some strips of a matrix and some of the rows.
 fn rows_of<const N: usize>(
     file: &ModelFile,
     ops: &dyn FloatOps,
@@ -194,37 +195,39 @@ fn rows_of<const N: usize>(
 ) {
     let batch = factors[0].input.batch;
     let threads = pool.width();
-    let strips = |linear: &Linear| strips_per_task(&linear.matrix(file), threads);
+    let tasks = |linear: &Linear| partition::tasks(&linear.matrix(file), batch, threads);
+    let cuts = factors.each_ref().map(|factor| tasks(factor.linear));
     let mut m = 0;
     let outs = outs.map(|data| {
-        let linear = factors[m].linear;
+        let (width, Tasks { strips, rows }) = (factors[m].linear.rows, cuts[m]);
         m += 1;
-        Matrix { data, width: linear.rows, chunk: strips(linear) * STRIP }
+        Matrix { data, width, columns: strips * STRIP, rows }
     });
-    pool.run_matrices(outs, &|m, task, mut columns| {
+    pool.run_blocks(outs, &|m, mut block| {
         let Factor { linear, kernel, input, steps } = &factors[m];
-        let (matrix, strips) = (linear.matrix(file), strips(linear));
-        let first = task * strips;
-        let job = Job::new(matrix, first..(first + strips).min(matrix.strips()), *input);
-        // Where the task of the same number will begin to read, once this product is made.
+        let matrix = linear.matrix(file);
+        let first = block.columns().start / STRIP;
+        let strips = first..(first + cuts[m].strips).min(matrix.strips());
+        let job = Job::new(matrix, strips, input.rows(block.rows()));
+        // Where the task that is about as far in the next matrix will begin to read, once this product is made.
         let following = factors.get(m + 1).map_or(next.linears.first(), |f| Some(f.linear));
         let start = following.map_or(&[][..], |linear| {
-            let matrix = linear.matrix(file);
-            matrix.bytes_from((task * strips_per_task(&matrix, threads)).min(matrix.strips() - 1))
+            let next = linear.matrix(file);
+            next.bytes_from(first * next.strips() / matrix.strips())
         });
         // The last product's tasks share the rest.
-        let tasks = matrix.strips().div_ceil(strips);
-        let aside = match m + 1 == N {
+        let (task, tasks) = (first / cuts[m].strips, matrix.strips().div_ceil(cuts[m].strips));
+        let aside = match m + 1 == N && block.rows().start == 0 {
             true => next.aside.map(|part| share(part, task, tasks)),
             false => [&[][..]; ASIDE],
         };
         let job = job.with_next(start, aside);
         SCRATCH.with_borrow_mut(|Scratch { sums, .. }| {
-            let sums = grown(sums, batch * job.rows());
+            let sums = grown(sums, block.rows().len() * job.rows());
             job.run(*kernel, sums);
-            for (b, sums) in sums.chunks_exact(job.rows()).enumerate() {
+            for (b, sums) in block.rows().zip(sums.chunks_exact(job.rows())) {
                 // A last strip's padding rows fall off the end.
-                ops.dequantise(sums, steps[b] * linear.scale, columns.row(b));
+                ops.dequantise(sums, steps[b] * linear.scale, block.row(b));
             }
         });
     });

@@ -26,7 +26,8 @@ impl Patience {
     /// Shorter waits are not worth a thought.
     const LATE: Duration = Duration::from_micros(200);
 
-    /// Runs in vain that are a loss: a thread that has to wake up may well miss the first.
+    /// Runs in vain that are a loss, if they took as long as a wait that is worth a thought: a thread that has to wake up may
+    /// well miss the first, and several where they take some microseconds.
     const IN_VAIN: u32 = 8;
 
     /// The first multiple, and the longest time that the caller works alone.
@@ -39,8 +40,18 @@ impl Patience {
         self.until.is_some_and(|until| now < until)
     }
 
-    /// Takes notice of a run of `tasks` tasks, of which the caller did `done` itself and then waited for `waited`.
-    pub(super) fn judge(
+    /// Takes notice of a run of `tasks` tasks that began at `start` and ends now, of which the caller did `done` itself and then
+    /// waited for `waited`.
+    pub(super) fn judge(&mut self, start: Instant, waited: Duration, done: usize, tasks: usize) {
+        // The rule, which needs no clock.
+        if done < tasks && waited < Self::LATE {
+            (self.in_vain, self.in_vain_time) = (0, Duration::ZERO);
+            return;
+        }
+        self.judge_at(start, Instant::now(), waited, done, tasks);
+    }
+
+    fn judge_at(
         &mut self,
         start: Instant,
         end: Instant,
@@ -58,7 +69,7 @@ impl Patience {
         // the caller, or the last of many tasks, may well be waited for.
         let alone = (total - waited).as_secs_f64() * tasks as f64 / done.max(1) as f64;
         let longer = Duration::try_from_secs_f64(total.as_secs_f64() - alone).unwrap_or_default();
-        let lost = if self.in_vain == Self::IN_VAIN {
+        let lost = if self.in_vain >= Self::IN_VAIN && self.in_vain_time >= Self::LATE {
             self.in_vain_time
         } else if waited >= Self::LATE && done > 0 && !longer.is_zero() {
             longer
@@ -84,7 +95,7 @@ mod tests {
 
     /// A run of two tasks that began at `now`, took `total`, and in which the caller did one and waited.
     fn late(patience: &mut Patience, now: Instant, total: Duration, waited: Duration) -> Instant {
-        patience.judge(now, now + total, waited, 1, 2);
+        patience.judge_at(now, now + total, waited, 1, 2);
         now + total
     }
 
@@ -117,11 +128,11 @@ mod tests {
         let mut patience = Patience::default();
         // As long as the caller alone would have taken for two, or less for eight.
         late(&mut patience, now, ms(4), ms(2));
-        patience.judge(now, now + ms(6), ms(4), 1, 8);
+        patience.judge_at(now, now + ms(6), ms(4), 1, 8);
         // The last of many tasks; a short wait; a run of which the others did all.
-        patience.judge(now, now + ms(20), ms(4), 10, 20);
+        patience.judge_at(now, now + ms(20), ms(4), 10, 20);
         late(&mut patience, now, Duration::from_micros(200), Duration::from_micros(199));
-        patience.judge(now, now + ms(4), ms(4), 0, 2);
+        patience.judge_at(now, now + ms(4), ms(4), 0, 2);
         assert!(!patience.is_lost(now));
     }
 
@@ -130,18 +141,32 @@ mod tests {
         let mut now = Instant::now();
         let mut patience = Patience::default();
         for done in [2, 2, 1, 2, 2, 2, 2, 2, 2, 2] {
-            patience.judge(now, now + ms(1), ms(0), done, 2);
+            patience.judge_at(now, now + ms(1), ms(0), done, 2);
             now += ms(1);
             assert!(!patience.is_lost(now));
         }
-        patience.judge(now, now + ms(1), ms(0), 2, 2);
+        patience.judge_at(now, now + ms(1), ms(0), 2, 2);
         assert!(patience.is_lost(now + ms(256)) && !patience.is_lost(now + ms(257)));
         // Losses that come within half of that time after it make it longer.
         now += ms(257 + 120);
         for _ in 0..8 {
-            patience.judge(now, now + ms(1), ms(0), 2, 2);
+            patience.judge_at(now, now + ms(1), ms(0), 2, 2);
             now += ms(1);
         }
         assert!(patience.is_lost(now + ms(510)) && !patience.is_lost(now + ms(512)));
+    }
+
+    #[test]
+    fn runs_that_end_before_a_thread_has_woken_up_are_no_loss() {
+        let mut now = Instant::now();
+        let mut patience = Patience::default();
+        let short = Duration::from_micros(5);
+        for _ in 1..40 {
+            patience.judge_at(now, now + short, ms(0), 2, 2);
+            now += short;
+            assert!(!patience.is_lost(now));
+        }
+        patience.judge_at(now, now + short, ms(0), 2, 2);
+        assert!(patience.is_lost(now + Duration::from_micros(6400)));
     }
 }

@@ -9,8 +9,9 @@ use std::hint::black_box;
 use std::ops::Range;
 use std::time::Instant;
 
+use mmfree::kernels::partition::{self, Tasks};
 use mmfree::kernels::share::{Load, Piece, Shares};
-use mmfree::kernels::{self, Input, Isa, Job, Kernel, measure, stride, strips_per_task};
+use mmfree::kernels::{self, Input, Isa, Job, Kernel, measure, stride};
 use mmfree::packing::{PackedMatrix, STRIP};
 use mmfree::storage::may_fail;
 use mmfree::threads::{Pool, default_threads};
@@ -279,24 +280,32 @@ impl Case<'_> {
 
     /// `copies` matrices of `rows` rows, each prepared for anew.
     fn run_from_memory(&self, activations: &mut Activations, rows: usize, copies: usize) {
-        let shares: Vec<Vec<Piece>> = match self.batch {
+        let batch = self.batch;
+        // What each task does: pieces, and rows of activations.
+        let shares: Vec<(Vec<Piece>, Range<usize>)> = match batch {
             1 => {
                 let any_stretch = self.kernel.prepares_as_it_goes();
                 let loads = [Load { matrix: self.matrix(rows, 0), any_stretch }];
                 let shares = Shares::new(&loads, self.pool.threads());
-                (0..self.pool.threads()).map(|thread| shares.of(thread).collect()).collect()
+                let share = |thread| (shares.of(thread).collect(), 0..1);
+                (0..self.pool.threads()).map(share).collect()
             }
             _ => {
                 let strips = rows.div_ceil(STRIP);
-                let each = strips_per_task(&self.matrix(rows, 0), self.pool.threads());
-                let of = |first: usize| first..(first + each).min(strips);
-                let piece = |first| Piece { which: 0, strips: of(first), stretch: None };
-                (0..strips).step_by(each).map(|first| vec![piece(first)]).collect()
+                let Tasks { strips: each, rows } =
+                    partition::tasks(&self.matrix(rows, 0), batch, self.pool.threads());
+                let firsts = (0..strips).step_by(each);
+                let firsts = firsts.flat_map(|s| (0..batch).step_by(rows).map(move |b| (s, b)));
+                let share = |(s, b): (usize, usize)| {
+                    let strips = s..(s + each).min(strips);
+                    (vec![Piece { which: 0, strips, stretch: None }], b..(b + rows).min(batch))
+                };
+                firsts.map(share).collect()
             }
         };
-        let sums = |pieces: &Vec<Piece>| {
+        let sums = |(pieces, rows): &(Vec<Piece>, Range<usize>)| {
             let most = pieces.iter().map(|piece| piece.strips.len()).max();
-            vec![0i32; self.batch * most.unwrap_or(0) * STRIP]
+            vec![0i32; rows.len() * most.unwrap_or(0) * STRIP]
         };
         let mut out: Vec<_> = shares.iter().map(sums).collect();
         for copy in 0..copies {
@@ -308,14 +317,15 @@ impl Case<'_> {
                 input.prepared = &[];
             }
             self.pool.run_each(&mut out, &|task, out| {
-                for piece in &shares[task] {
+                let (pieces, rows_of_task) = &shares[task];
+                for piece in pieces {
                     let strips = piece.strips.clone();
                     // About as in a model, where the next matrix is known.
                     let next = self.matrix(rows, (copy + 1) % copies).bytes_from(strips.start);
-                    let job = Job::new(matrix, strips, input);
+                    let job = Job::new(matrix, strips, input.rows(rows_of_task.clone()));
                     let stretch = piece.stretch.clone().unwrap_or(job.stretch());
                     let job = job.with_stretch(stretch).with_next(next, [&[]; kernels::ASIDE]);
-                    job.run(self.kernel, &mut out[..self.batch * job.rows()]);
+                    job.run(self.kernel, &mut out[..rows_of_task.len() * job.rows()]);
                 }
             });
             black_box(&mut out);
