@@ -1,10 +1,12 @@
 //! The forward pass, over rows: every token of every sequence of a batch is a row, and each operation goes over all
 //! rows before the next. Shapes in comments: R rows, H hidden size, D state size, I intermediate size.
 
+use std::ops::Range;
 use std::slice::from_ref;
 use std::sync::{Mutex, PoisonError};
 
-use super::linear::{self, Next, Product, Quantised};
+use super::linear::{self, Context, Next, Product, Quantised};
+use super::one_row::{Epilogue, Plans};
 use super::weights::{Conv, Layer, Linear};
 use super::{Model, Step, Want};
 use crate::error::Error;
@@ -16,11 +18,11 @@ use crate::ops::{LINEAR_EPS, NonFinite, convolve};
 /// all of them.
 const MAX_ROWS: usize = 256;
 
-/// Channels that a task takes of an operation by columns.
-const COLUMNS: usize = 256;
+/// Channels that a task takes of an operation by columns, at most and at least.
+const COLUMNS: [usize; 2] = [256, 64];
 
-/// Values of the recurrence that one thread computes sooner than others can be called: some microseconds' worth.
-const ALONE: usize = 4096;
+/// Values of a float operation that one thread computes sooner than others can be called: a microsecond's or two's worth.
+const ALONE: usize = 2048;
 
 /// Some tokens of one step, and the rows they are.
 struct Segment {
@@ -52,9 +54,9 @@ pub(super) struct Workspace {
     h: Vec<f32>,
     /// What goes into an output projection, `[R, D]` or `[R, I]`.
     u: Vec<f32>,
-    /// Gate and value, `[R, 2 I]`.
+    /// Gate and value of one row, `[2 I]`.
     gate: Vec<f32>,
-    /// What a half of a layer adds to the stream, `[R, H]`.
+    /// What a half of a layer adds to the stream for one row, `[H]`.
     y: Vec<f32>,
     /// The logits of several rows, `[R, vocabulary]`.
     logits: Vec<f32>,
@@ -62,6 +64,8 @@ pub(super) struct Workspace {
     history: Vec<f32>,
     /// Quantised rows, one for each matrix that sees an input of its own.
     q: [Quantised; 3],
+    /// Who computes what of one row's products.
+    plans: Plans,
 }
 
 /// Feeds every step's tokens to its state. A step that has failed already is left out, and so is what is left of one in
@@ -148,14 +152,19 @@ impl Rows<'_> {
         clear: impl Fn(&mut T) + Sync,
     ) {
         let (dead, bad) = (&self.dead, Mutex::new(Vec::new()));
-        model.pool.run_each(items, &|row, item| {
+        let of_row = |row: usize, item: &mut T| {
             if dead[row] {
                 clear(item);
             } else if op(item) == Err(NonFinite) {
                 clear(item);
                 bad.lock().unwrap_or_else(PoisonError::into_inner).push(row);
             }
-        });
+        };
+        if items.len() == 1 || items.len() * model.config().hidden_size <= ALONE {
+            items.iter_mut().enumerate().for_each(|(row, item)| of_row(row, item));
+        } else {
+            model.pool.run_each(items, &of_row);
+        }
         let bad = bad.into_inner().unwrap_or_else(PoisonError::into_inner);
         if !bad.is_empty() {
             self.fail(bad, place());
@@ -194,13 +203,13 @@ impl Pass<'_> {
         let model = self.model;
         let hidden = model.config().hidden_size;
         self.ws.x.resize(self.rows.count * hidden, 0.0);
-        for segment in &self.rows.segments {
-            let tokens = &steps[segment.step].tokens[segment.token..][..segment.len];
-            let rows = self.ws.x[segment.row * hidden..].chunks_exact_mut(hidden);
-            for (&token, x) in tokens.iter().zip(rows) {
-                model.file.embedding_row(token as usize, x);
-            }
-        }
+        let segments = self.rows.segments.iter();
+        let tokens = segments.flat_map(|s| &steps[s.step].tokens[s.token..][..s.len]);
+        let mut rows: Vec<_> = tokens.zip(self.ws.x.chunks_exact_mut(hidden)).collect();
+        model.pool.run_each(&mut rows, &|_, (token, x)| {
+            model.file.embedding_row(**token as usize, x);
+        });
+        drop(rows);
         // One layer with each pass, just before it is used: nothing has to wait for all.
         #[cfg(feature = "mmap")]
         let due = model.next_to_repack();
@@ -277,24 +286,39 @@ impl Pass<'_> {
             aside[2] = bytemuck::cast_slice(steps[segment.step].state.layer(n));
             aside[3] = bytemuck::cast_slice(bounds_of(model, n).unwrap_or(&[]));
         }
+        let ws = &mut *self.ws;
         let [i, f, g] = &layer.ifg;
-        let [qi, qf, qg] = &mut self.ws.q;
-        let outs = [&mut self.ws.i, &mut self.ws.f, &mut self.ws.g];
-        apply(
-            model,
-            rows,
-            [(i, qi), (f, qf), (g, qg)],
-            outs,
-            Next { linears: from_ref(&layer.o_proj), aside },
-        );
-        if let Some(Conv::Separate(weights)) = &layer.conv {
-            let (mut i, mut f) = (std::mem::take(&mut self.ws.i), std::mem::take(&mut self.ws.f));
-            self.convolve(n, 0, file.floats_at(&weights[0]), width, &mut i, steps);
-            self.convolve(n, 1, file.floats_at(&weights[1]), width, &mut f, steps);
-            (self.ws.i, self.ws.f) = (i, f);
+        let [qi, qf, qg] = &mut ws.q;
+        let factors = [(i, qi), (f, qf), (g, qg)];
+        let products = factors.map(|(linear, x)| product(model, rows, linear, x));
+        let outs = [&mut ws.i, &mut ws.f, &mut ws.g];
+        let next = Next { linears: from_ref(&layer.o_proj), aside };
+        if let ([segment], 1, None | Some(Conv::Shared(_))) =
+            (&self.rows.segments[..], rows, &layer.conv)
+        {
+            // The recurrence of some channels, as soon as they are there.
+            let (before, bounds) = (steps[segment.step].state.layer(n), bounds_of(model, n));
+            let run = &|range: Range<usize>, [i, f, _]: [&mut [f32]; 3], [h]: [&mut [f32]; 1]| {
+                let bounds = bounds.map(|bounds| &bounds[range.clone()]);
+                ops.recurrence(i, f, bounds, &before[range], h);
+            };
+            ws.h.resize(width, 0.0);
+            let (lanes, further) = ([(0, 0), (1, 0), (2, 0)], [&mut ws.h[..]]);
+            let epilogue = Epilogue { lanes, rows: width, further, run, cost: 2.5 };
+            let context = context(model, &mut ws.plans);
+            linear::apply_to_row(context, products, outs, epilogue, next);
+        } else {
+            linear::apply(context(model, &mut ws.plans), products, outs, next);
+            if let Some(Conv::Separate(weights)) = &layer.conv {
+                let (mut i, mut f) =
+                    (std::mem::take(&mut self.ws.i), std::mem::take(&mut self.ws.f));
+                self.convolve(n, 0, file.floats_at(&weights[0]), width, &mut i, steps);
+                self.convolve(n, 1, file.floats_at(&weights[1]), width, &mut f, steps);
+                (self.ws.i, self.ws.f) = (i, f);
+            }
+            self.recur(n, steps);
         }
-
-        self.recur(n, steps);
+        self.keep_states(n, steps);
 
         // u = g_norm(g) * swish(h), quantised for o_proj.
         self.ws.u.resize(rows * width, 0.0);
@@ -321,18 +345,17 @@ impl Pass<'_> {
         );
         drop(items);
         let aside = norms_aside(file, [&layer.mlp_norm, &layer.gate_proj.norm]);
-        let factor = (&layer.o_proj, &mut self.ws.q[0]);
-        apply(
-            model,
-            rows,
-            [factor],
-            [&mut self.ws.y],
-            Next { linears: from_ref(&layer.gate_proj), aside },
-        );
+        let ws = &mut *self.ws;
+        let next = Next { linears: from_ref(&layer.gate_proj), aside };
+        let product = product(model, rows, &layer.o_proj, &mut ws.q[0]);
+        let run = &|_: Range<usize>, [y]: [&mut [f32]; 1], [x]: [&mut [f32]; 1]| ops.add(x, y);
+        let (lanes, further) = ([(0, 0)], [&mut ws.x[..]]);
+        let epilogue = Epilogue { lanes, rows: hidden, further, run, cost: 0.1 };
+        linear::apply_with(context(model, &mut ws.plans), product, &mut ws.y, epilogue, next);
     }
 
-    /// The recurrence of all rows, and the states behind it.
-    fn recur(&mut self, n: usize, steps: &mut [Step<'_>]) {
+    /// The recurrence of all rows.
+    fn recur(&mut self, n: usize, steps: &[Step<'_>]) {
         let (model, ops, ws) = (self.model, self.model.ops, &mut *self.ws);
         let width = model.config().state_size;
         ws.h.resize(self.rows.count * width, 0.0);
@@ -340,7 +363,7 @@ impl Pass<'_> {
         let before: Vec<&[f32]> =
             self.rows.segments.iter().map(|segment| steps[segment.step].state.layer(n)).collect();
         let (input, forget, segments) = (&ws.i, &ws.f, &self.rows.segments);
-        let chunk = if self.rows.count * width <= ALONE { width } else { COLUMNS };
+        let chunk = if self.rows.count * width <= ALONE { width } else { columns(model, width) };
         model.pool.run_columns(&mut ws.h, width, chunk, &|_, mut block| {
             let range = block.columns();
             // The row before, where it is one of this pass.
@@ -359,6 +382,11 @@ impl Pass<'_> {
                 }
             }
         });
+    }
+
+    /// Keeps the states after the recurrence.
+    fn keep_states(&mut self, n: usize, steps: &mut [Step<'_>]) {
+        let (width, ws) = (self.model.config().state_size, &*self.ws);
         for segment in &self.rows.segments {
             let step = &mut steps[segment.step];
             let rows = &ws.h[segment.row * width..(segment.row + segment.len) * width];
@@ -392,7 +420,8 @@ impl Pass<'_> {
             history.extend_from_slice(&step.state.windows(n)[window.clone()]);
             history.extend_from_slice(rows);
             let history = &*history;
-            self.model.pool.run_columns(rows, width, COLUMNS, &|_, mut block| {
+            let chunk = columns(self.model, width);
+            self.model.pool.run_columns(rows, width, chunk, &|_, mut block| {
                 let start = block.columns().start;
                 for t in 0..segment.len {
                     // Behind the window's first row: the last `size` inputs up to this one.
@@ -421,8 +450,7 @@ impl Pass<'_> {
         let mut items: Vec<_> = self
             .ws
             .x
-            .chunks_exact_mut(hidden)
-            .zip(self.ws.y.chunks_exact(hidden))
+            .chunks_exact(hidden)
             .zip(self.ws.a.chunks_exact_mut(hidden))
             .zip(self.ws.q[0].rows(ops, rows, hidden))
             .collect();
@@ -431,43 +459,33 @@ impl Pass<'_> {
             &mut items,
             || format!("layer {n}, gate_proj"),
             |item| {
-                let (((x, y), a), q) = item;
-                ops.add(x, y);
+                let ((x, a), q) = item;
                 ops.scale(x, ops.rms_factor(x, eps)?, norm, a);
                 q.norm_and_quantise(a, gate_norm)
             },
             |(_, q)| q.clear(),
         );
         drop(items);
+        let ws = &mut *self.ws;
+        ws.u.resize(rows * inner, 0.0);
         let aside = norms_aside(file, [&layer.down_proj.norm]);
-        let factor = (&layer.gate_proj, &mut self.ws.q[0]);
-        apply(
-            model,
-            rows,
-            [factor],
-            [&mut self.ws.gate],
-            Next { linears: from_ref(&layer.down_proj), aside },
-        );
+        let next = Next { linears: from_ref(&layer.down_proj), aside };
+        let gated = product(model, rows, &layer.gate_proj, &mut ws.q[0]);
+        let run = &|_: Range<usize>, [gate, value]: [&mut [f32]; 2], [u]: [&mut [f32]; 1]| {
+            ops.swiglu(gate, value, u);
+        };
+        let (lanes, further) = ([(0, 0), (0, inner)], [&mut ws.u[..]]);
+        let epilogue = Epilogue { lanes, rows: inner, further, run, cost: 0.7 };
+        linear::apply_with(context(model, &mut ws.plans), gated, &mut ws.gate, epilogue, next);
 
-        self.ws.u.resize(rows * inner, 0.0);
         let down_norm = layer.down_proj.norm(file);
-        let mut items: Vec<_> = self
-            .ws
-            .gate
-            .chunks_exact(2 * inner)
-            .zip(self.ws.u.chunks_exact_mut(inner))
-            .zip(self.ws.q[0].rows(ops, rows, inner))
-            .collect();
+        let u = self.ws.u.chunks_exact(inner);
+        let mut items: Vec<_> = u.zip(self.ws.q[0].rows(ops, rows, inner)).collect();
         self.rows.each(
             model,
             &mut items,
             || format!("layer {n}, down_proj"),
-            |item| {
-                let ((gate, u), q) = item;
-                let (gate, value) = gate.split_at(inner);
-                ops.swiglu(gate, value, u);
-                q.norm_and_quantise(u, down_norm)
-            },
+            |(u, q)| q.norm_and_quantise(u, down_norm),
             |(_, q)| q.clear(),
         );
         drop(items);
@@ -479,11 +497,12 @@ impl Pass<'_> {
                 Next { linears: from_ref(head), aside }
             }
         };
-        let factor = (&layer.down_proj, &mut self.ws.q[0]);
-        apply(model, rows, [factor], [&mut self.ws.y], next);
-        for (x, y) in self.ws.x.chunks_exact_mut(hidden).zip(self.ws.y.chunks_exact(hidden)) {
-            ops.add(x, y);
-        }
+        let ws = &mut *self.ws;
+        let product = product(model, rows, &layer.down_proj, &mut ws.q[0]);
+        let run = &|_: Range<usize>, [y]: [&mut [f32]; 1], [x]: [&mut [f32]; 1]| ops.add(x, y);
+        let (lanes, further) = ([(0, 0)], [&mut ws.x[..]]);
+        let epilogue = Epilogue { lanes, rows: hidden, further, run, cost: 0.1 };
+        linear::apply_with(context(model, &mut ws.plans), product, &mut ws.y, epilogue, next);
     }
 
     /// Logits of the rows that are wanted.
@@ -547,13 +566,15 @@ impl Pass<'_> {
             Some(layer) => first_of(file, layer),
             None => Next { linears: from_ref(head), aside: [&[]; ASIDE] },
         };
-        let factor = (head, &mut self.ws.q[0]);
+        let ws = &mut *self.ws;
+        let product = product(model, rows, head, &mut ws.q[0]);
+        let context = context(model, &mut ws.plans);
         if let [segment] = &wanted.segments[..]
             && steps[segment.step].want == Want::Last
         {
-            apply(model, rows, [factor], [steps[segment.step].logits], next);
+            linear::apply(context, [product], [steps[segment.step].logits], next);
         } else {
-            apply(model, rows, [factor], [&mut self.ws.logits], next);
+            linear::apply(context, [product], [&mut ws.logits], next);
             for segment in &wanted.segments {
                 let step = &mut steps[segment.step];
                 if step.want == Want::Last {
@@ -598,23 +619,25 @@ fn norms_aside<'a, const N: usize>(file: &'a ModelFile, norms: [&Span; N]) -> [&
     aside
 }
 
-/// `out = W q`, `[rows, linear.rows]`, for matrices that are multiplied with together; `next` comes after them.
-fn apply<const N: usize>(
-    model: &Model,
+/// Channels that a task takes of an operation by columns.
+fn columns(model: &Model, width: usize) -> usize {
+    let [most, least] = COLUMNS;
+    // Lines of floats; some more tasks than threads.
+    (width / (2 * model.threads())).next_multiple_of(16).clamp(least, most)
+}
+
+/// What products are made with.
+fn context<'a>(model: &'a Model, plans: &'a mut Plans) -> Context<'a> {
+    Context { file: &model.file, ops: model.ops, pool: &model.pool, plans }
+}
+
+/// The product of a matrix with some quantised rows.
+fn product<'a>(
+    model: &'a Model,
     rows: usize,
-    factors: [(&Linear, &mut Quantised); N],
-    outs: [&mut Vec<f32>; N],
-    next: Next<'_>,
-) {
-    let mut widths = factors.each_ref().map(|(linear, _)| linear.rows).into_iter();
-    let products = factors.map(|(linear, x)| Product {
-        linear,
-        kernel: model.kernel_for(linear.packing(), rows),
-        x,
-    });
-    let outs = outs.map(|out| {
-        out.resize(rows * widths.next().expect("a width for each"), 0.0);
-        out.as_mut_slice()
-    });
-    linear::apply(&model.file, model.ops, &model.pool, products, outs, next);
+    linear: &'a Linear,
+    x: &'a mut Quantised,
+) -> Product<'a> {
+    let kernel = model.kernel_for(linear.packing(), rows);
+    Product { linear, kernel, x }
 }

@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 
-use super::one_row;
+use super::one_row::{self, Epilogue, Plans};
 use super::weights::Linear;
 use crate::aligned::AlignedBytes;
 use crate::format::ModelFile;
 use crate::kernels::partition::{self, Tasks};
+use crate::kernels::plan::Costs;
 use crate::kernels::{ASIDE, FloatOps, Input, Job, Kernel, stride};
 use crate::ops::{self, NonFinite, RowScale};
 use crate::packing::STRIP;
@@ -121,46 +122,132 @@ pub(super) struct Next<'a> {
     pub aside: [&'a [u8]; ASIDE],
 }
 
+/// What products are made with.
+pub(super) struct Context<'a> {
+    pub file: &'a ModelFile,
+    pub ops: &'a dyn FloatOps,
+    pub pool: &'a Pool,
+    pub plans: &'a mut Plans,
+}
+
 /// Makes products of one batch, all in one run of the pool: `out[b] = W x[b]` for every quantised row `b`, with `out`
-/// `[batch, rows]`.
+/// `[batch, rows]`. Matrices that go together have as many rows as each other.
 pub(super) fn apply<const N: usize>(
-    file: &ModelFile,
-    ops: &dyn FloatOps,
-    pool: &Pool,
-    mut products: [Product<'_>; N],
-    outs: [&mut [f32]; N],
+    context: Context<'_>,
+    products: [Product<'_>; N],
+    outs: [&mut Vec<f32>; N],
     next: Next<'_>,
 ) {
+    if products[0].x.batch == 1 {
+        let (lanes, rows) = (std::array::from_fn(|m| (m, 0)), products[0].linear.rows);
+        let run = &|_, _: [&mut [f32]; N], _: [&mut [f32]; 0]| {};
+        let epilogue = Epilogue { lanes, rows, further: [], run, cost: 0.0 };
+        return apply_to_row(context, products, outs, epilogue, next);
+    }
+    let Context { file, ops, pool, .. } = context;
+    let outs = sized(&products, outs);
+    rows_of(file, ops, pool, prepared(file, pool, products), outs, next);
+}
+
+/// The same for a single row, and on the threads that make them what is to be made of the products.
+pub(super) fn apply_to_row<const N: usize, const L: usize, const F: usize>(
+    context: Context<'_>,
+    products: [Product<'_>; N],
+    outs: [&mut Vec<f32>; N],
+    epilogue: Epilogue<'_, L, F>,
+    next: Next<'_>,
+) {
+    let outs = sized(&products, outs);
+    let factors = prepared(context.file, context.pool, products);
+    one_row::apply(context, factors, outs, epilogue, next);
+}
+
+/// The product with one matrix, of any batch, and on the threads that make it what is to be made of it, row by row of the
+/// batch. The epilogue's output is `[batch, rows]`; `out` need not hold the product afterwards.
+pub(super) fn apply_with<const L: usize>(
+    context: Context<'_>,
+    product: Product<'_>,
+    out: &mut Vec<f32>,
+    epilogue: Epilogue<'_, L, 1>,
+    next: Next<'_>,
+) {
+    let batch = product.x.batch;
+    if batch == 1 {
+        return apply_to_row(context, [product], [out], epilogue, next);
+    }
+    let Context { file, ops, pool, .. } = context;
+    if epilogue.lanes.iter().all(|lane| lane.1.is_multiple_of(STRIP)) {
+        let [factor] = prepared(file, pool, [product]);
+        return rows_with(file, ops, pool, factor, epilogue, next);
+    }
+    // Lanes that begin within a strip: first the products, then the rest.
+    let width = product.linear.rows;
+    let Epilogue { lanes, rows, further: [further], run, .. } = epilogue;
+    let products = [product];
+    let [out] = sized(&products, [out]);
+    rows_of(file, ops, pool, prepared(file, pool, products), [&mut *out], next);
+    let mut items: Vec<_> =
+        out.chunks_exact_mut(width).zip(further.chunks_exact_mut(rows)).collect();
+    pool.run_each(&mut items, &|_, (out, further)| {
+        let mut rest = &mut **out;
+        let mut done = 0;
+        let lanes = lanes.map(|(_, from)| {
+            let (lane, after) = std::mem::take(&mut rest)[from - done..].split_at_mut(rows);
+            (rest, done) = (after, from + rows);
+            lane
+        });
+        run(0..rows, lanes, [further]);
+    });
+}
+
+/// Makes outputs as long as the products are.
+fn sized<'a, const N: usize>(
+    products: &[Product<'_>; N],
+    outs: [&'a mut Vec<f32>; N],
+) -> [&'a mut [f32]; N] {
+    let mut lens = products.iter().map(|p| p.x.batch * p.linear.rows);
+    outs.map(|out| {
+        out.resize(lens.next().expect("a length for each"), 0.0);
+        out.as_mut_slice()
+    })
+}
+
+/// Prepares what the kernels read, but for what each thread makes for itself.
+fn prepared<'a, const N: usize>(
+    file: &ModelFile,
+    pool: &Pool,
+    mut products: [Product<'a>; N],
+) -> [Factor<'a>; N] {
     #[cfg(feature = "mmap")]
     {
         let spans = || products.iter().map(|p| p.linear.span());
         let first = spans().map(|span| span.start).min().unwrap_or(0);
         file.use_matrices(first..spans().map(|span| span.end).max().unwrap_or(0));
     }
+    let _ = file;
     let batch = products[0].x.batch;
     // A single row's tables are made by each thread for itself where that takes less time than fetching them from the
     // cache of another core.
     let by_each = |kernel: &dyn Kernel| {
         batch == 1 && (kernel.prepares_fast() || kernel.prepares_as_it_goes())
     };
-    // Where there are fewer rows than threads, the threads share them.
-    let shares = pool.threads().div_ceil(batch * N);
-    let mut rows: Vec<_> = products
-        .iter_mut()
-        .filter(|p| !by_each(p.kernel))
-        .flat_map(|p| p.x.unprepared(p.kernel, shares).map(|row| (p.kernel, p.linear.cols, row)))
-        .collect();
-    pool.run_each(&mut rows, &|_, (kernel, cols, (q, out))| kernel.prepare(*cols, q, out));
-    drop(rows);
-    let factors = products.map(|Product { linear, kernel, x }| {
+    if products.iter().any(|p| !by_each(p.kernel) && p.kernel.prepared_len(p.linear.cols) > 0) {
+        // Where there are fewer rows than threads, the threads share them.
+        let shares = pool.threads().div_ceil(batch * N);
+        let mut rows: Vec<_> = products
+            .iter_mut()
+            .filter(|p| !by_each(p.kernel))
+            .flat_map(|p| {
+                p.x.unprepared(p.kernel, shares).map(|row| (p.kernel, p.linear.cols, row))
+            })
+            .collect();
+        pool.run_each(&mut rows, &|_, (kernel, cols, (q, out))| kernel.prepare(*cols, q, out));
+    }
+    products.map(|Product { linear, kernel, x }| {
         let x = &*x;
         let prepared = if by_each(kernel) { 0 } else { batch * kernel.prepared_len(x.cols) };
         Factor { linear, kernel, input: x.input(prepared), steps: &x.steps }
-    });
-    match batch {
-        1 => one_row::apply(file, ops, pool, factors, outs, next),
-        _ => rows_of(file, ops, pool, factors, outs, next),
-    }
+    })
 }
 
 /// A matrix and its input.
@@ -195,8 +282,10 @@ fn rows_of<const N: usize>(
 ) {
     let batch = factors[0].input.batch;
     let threads = pool.width();
-    let tasks = |linear: &Linear| partition::tasks(&linear.matrix(file), batch, threads);
-    let cuts = factors.each_ref().map(|factor| tasks(factor.linear));
+    let cuts = factors.each_ref().map(|Factor { linear, kernel, .. }| {
+        let costs = Costs::of(*kernel, 0.0);
+        partition::tasks(&linear.matrix(file), 1, batch, threads, &costs)
+    });
     let mut m = 0;
     let outs = outs.map(|data| {
         let (width, Tasks { strips, rows }) = (factors[m].linear.rows, cuts[m]);
@@ -204,7 +293,7 @@ fn rows_of<const N: usize>(
         Matrix { data, width, columns: strips * STRIP, rows }
     });
     pool.run_blocks(outs, &|m, mut block| {
-        let Factor { linear, kernel, input, steps } = &factors[m];
+        let Factor { linear, kernel, input, steps, .. } = &factors[m];
         let matrix = linear.matrix(file);
         let first = block.columns().start / STRIP;
         let strips = first..(first + cuts[m].strips).min(matrix.strips());
@@ -228,6 +317,62 @@ fn rows_of<const N: usize>(
             for (b, sums) in block.rows().zip(sums.chunks_exact(job.rows())) {
                 // A last strip's padding rows fall off the end.
                 ops.dequantise(sums, steps[b] * linear.scale, block.row(b));
+            }
+        });
+    });
+}
+
+/// The product of several rows with one matrix, each task with what is to be made of it.
+fn rows_with<const L: usize>(
+    file: &ModelFile,
+    ops: &dyn FloatOps,
+    pool: &Pool,
+    factor: Factor<'_>,
+    epilogue: Epilogue<'_, L, 1>,
+    next: Next<'_>,
+) {
+    let Factor { linear, kernel, input, steps, .. } = factor;
+    let Epilogue { lanes, rows: width, further: [further], run, .. } = epilogue;
+    let (matrix, costs) = (linear.matrix(file), Costs::of(kernel, 0.0));
+    let Tasks { strips, rows } = partition::tasks(&matrix, L, input.batch, pool.width(), &costs);
+    let all = width.div_ceil(STRIP);
+    let blocks = Matrix { data: further, width, columns: strips * STRIP, rows };
+    pool.run_blocks([blocks], &|_, mut block| {
+        let (input, columns) = (input.rows(block.rows()), block.columns());
+        let first = columns.start / STRIP;
+        let here = strips.min(all - first);
+        let start = next.linears.first().map_or(&[][..], |linear| {
+            let next = linear.matrix(file);
+            next.bytes_from(first * next.strips() / all)
+        });
+        let (task, tasks) = (first / strips, all.div_ceil(strips));
+        SCRATCH.with_borrow_mut(|Scratch { sums, .. }| {
+            let len = here * STRIP;
+            let sums = grown(sums, L * input.batch * len);
+            for (l, (sums, lane)) in sums.chunks_exact_mut(input.batch * len).zip(lanes).enumerate()
+            {
+                let from = lane.1 / STRIP + first;
+                let (start, aside) = match (l + 1 == L, block.rows().start) {
+                    (true, 0) => (start, next.aside.map(|part| share(part, task, tasks))),
+                    (true, _) => (start, [&[][..]; ASIDE]),
+                    // The same strips of the next lane.
+                    (false, _) => {
+                        (matrix.bytes_from(lanes[l + 1].1 / STRIP + first), [&[][..]; ASIDE])
+                    }
+                };
+                let job = Job::new(matrix, from..from + here, input).with_next(start, aside);
+                job.run(kernel, sums);
+            }
+            for (b, row) in block.rows().enumerate() {
+                let mut of_lanes = sums.chunks_exact_mut(input.batch * len);
+                let lanes = std::array::from_fn(|_| {
+                    let sums = &mut of_lanes.next().expect("sums of each lane")[b * len..][..len];
+                    ops.dequantise_in_place(sums, steps[row] * linear.scale);
+                    let floats: &mut [f32] = bytemuck::cast_slice_mut(sums);
+                    // A last strip's padding rows fall off the end.
+                    &mut floats[..columns.len()]
+                });
+                run(columns.clone(), lanes, [block.row(row)]);
             }
         });
     });

@@ -13,6 +13,8 @@ pub mod i2;
 pub(crate) mod repack;
 pub mod t5;
 
+use std::ops::Range;
+
 /// Rows in a strip: the unit in which rows are padded, packed and handed to threads.
 pub const STRIP: usize = 64;
 
@@ -176,6 +178,20 @@ impl<'a> PackedMatrix<'a> {
             Packing::T5 => t5::Layout::new(self.rows, self.cols).group_offset(strip, 0),
         };
         &self.bytes[offset..]
+    }
+
+    /// The same from a line on, of those of some strips in the order in which kernels read them: about where a kernel begins
+    /// that is given a stretch.
+    ///
+    /// # Panics
+    /// If there are no strips, or they are not the matrix's.
+    pub fn bytes_from_line(&self, strips: Range<usize>, line: usize) -> &'a [u8] {
+        assert!(strips.start < strips.end && strips.end <= self.strips(), "strips {strips:?}");
+        let offset = match self.packing {
+            Packing::I2 => i2::strip_offset(self.cols, strips.start) + 64 * line,
+            Packing::T5 => t5::Layout::new(self.rows, self.cols).line_offset(strips, line),
+        };
+        &self.bytes[offset.min(self.bytes.len())..]
     }
 
     /// Cache lines of 64 bytes that a strip's trits take; row constants are not counted.

@@ -16,6 +16,8 @@
 //! block; in a block, group after group; in a group, the bytes of the block's rows. Behind the last panel stand
 //! the row constants, a little-endian u16 for each row of the padded strips.
 
+use std::ops::Range;
+
 use super::{PackedMatrix, STRIP};
 
 /// Columns in a group, trits in a byte.
@@ -90,6 +92,25 @@ impl Layout {
         let (panel, block) = (group / PANEL, strip / STRIPS_PER_BLOCK);
         self.block_offset(panel, block)
             + (group % PANEL * self.block_strips(block) + strip % STRIPS_PER_BLOCK) * STRIP
+    }
+
+    /// Offset of the line of [`STRIP`] bytes that `line` others come before among those of some strips, in the tensor's order.
+    /// It is that of its group's first strip; one past the last line is given the last group.
+    pub fn line_offset(&self, strips: Range<usize>, line: usize) -> usize {
+        let last = self.groups.saturating_sub(1) / PANEL;
+        let panel = (line / (PANEL * strips.len())).min(last);
+        let groups = self.panel_groups(panel);
+        let mut rest = line - panel * PANEL * strips.len();
+        let mut from = strips.start;
+        loop {
+            let to = strips.end.min((from / STRIPS_PER_BLOCK + 1) * STRIPS_PER_BLOCK);
+            if rest < groups * (to - from) || to == strips.end {
+                let group = (rest / (to - from)).min(groups.saturating_sub(1));
+                return self.group_offset(from, panel * PANEL + group);
+            }
+            rest -= groups * (to - from);
+            from = to;
+        }
     }
 
     /// Offset of the byte of row `row` and group `group`.
@@ -183,6 +204,34 @@ pub(super) fn first_invalid(matrix: &PackedMatrix<'_>) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_counted_in_the_order_in_which_they_lie() {
+        for (rows, cols) in [(64, 5), (1000, 249), (1024, 1024), (1500, 777)] {
+            let layout = Layout::new(rows, cols);
+            for strips in [0..layout.strips, 0..1, layout.strips / 3..layout.strips] {
+                let mut line = 0;
+                for panel in 0..layout.groups.div_ceil(PANEL) {
+                    for block in
+                        strips.start / STRIPS_PER_BLOCK..strips.end.div_ceil(STRIPS_PER_BLOCK)
+                    {
+                        let first = strips.start.max(block * STRIPS_PER_BLOCK);
+                        let here = strips.end.min((block + 1) * STRIPS_PER_BLOCK) - first;
+                        for group in panel * PANEL..layout.groups.min((panel + 1) * PANEL) {
+                            let offset = layout.group_offset(first, group);
+                            for line in line..line + here {
+                                assert_eq!(layout.line_offset(strips.clone(), line), offset);
+                            }
+                            line += here;
+                        }
+                    }
+                }
+                assert_eq!(line, strips.len() * layout.groups);
+                let end = layout.line_offset(strips.clone(), line);
+                assert_eq!(end, layout.line_offset(strips, line - 1));
+            }
+        }
+    }
 
     #[test]
     fn the_table_is_balanced_ternary() {

@@ -31,6 +31,7 @@ mod columns;
 mod cores;
 mod patience;
 mod runs;
+mod teams;
 #[cfg(test)]
 mod tests;
 
@@ -46,6 +47,7 @@ pub use columns::{Block, Matrix};
 pub use cores::default_threads;
 use patience::Patience;
 use runs::{Board, Job, Line, Progress, Run, Task};
+pub use teams::{Buffers, Finish, Group, Out, Piece, Place, Teams};
 
 /// How long a thread spins for work, or for the last task of another, before it sleeps: longer than the serial work between two
 /// runs of a forward pass and what a thread may be done earlier than another, or than sampling; waking all threads of many takes

@@ -49,6 +49,10 @@ impl Kernel for T5Avx512Add {
         true
     }
 
+    fn costs(&self) -> (f64, f64) {
+        (3.8, 10.0)
+    }
+
     fn compute(&self, job: &Job<'_>, out: &mut [i32]) {
         // SAFETY: `self` holds the proof that the CPU has the instructions.
         with_weights!(self.1, |W| unsafe { compute::<W>(job, out) })

@@ -10,7 +10,8 @@ use std::ops::Range;
 use std::time::Instant;
 
 use mmfree::kernels::partition::{self, Tasks};
-use mmfree::kernels::share::{Load, Piece, Shares};
+use mmfree::kernels::plan::{Costs, Lane, Plan};
+use mmfree::kernels::share::{Load, Piece};
 use mmfree::kernels::{self, Input, Isa, Job, Kernel, measure, stride};
 use mmfree::packing::{PackedMatrix, STRIP};
 use mmfree::storage::may_fail;
@@ -163,6 +164,22 @@ struct Case<'a> {
     region: &'a Region,
 }
 
+/// Some pieces of the products of some rows of activations, and room for the sums of one.
+struct Task {
+    pieces: Vec<Piece>,
+    rows: Range<usize>,
+    out: Vec<i32>,
+}
+
+impl Task {
+    fn new(pieces: Vec<Piece>, rows: Range<usize>) -> Task {
+        let most = pieces.iter().map(|piece| piece.strips.len()).max();
+        // Written, so that its memory is there when the time is taken.
+        let out = vec![1; rows.len() * most.unwrap_or(0) * STRIP];
+        Task { pieces, rows, out }
+    }
+}
+
 /// Activations, and what the kernel has made of them.
 struct Activations {
     q: Vec<i8>,
@@ -184,12 +201,13 @@ impl Case<'_> {
         let (mut runs, mut reads, mut peaks, mut prepares) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut cached = f64::INFINITY;
-        self.run_from_memory(&mut activations, rows, 1);
+        let mut tasks = self.tasks();
+        self.run_from_memory(&mut activations, &mut tasks, 1);
         for _ in 0..repetitions {
             let before = measure::read_rates(read, pool);
             peaks.push(measure::dot_peak(kernel.isa(), pool));
             let start = Instant::now();
-            self.run_from_memory(&mut activations, rows, copies);
+            self.run_from_memory(&mut activations, &mut tasks, copies);
             runs.push(start.elapsed().as_secs_f64());
             reads.push([before, measure::read_rates(read, pool)]);
             let start = Instant::now();
@@ -278,36 +296,33 @@ impl Case<'_> {
         PackedMatrix::new(self.kernel.packing(), rows, self.cols, bytes).expect("its length")
     }
 
-    /// `copies` matrices of `rows` rows, each prepared for anew.
-    fn run_from_memory(&self, activations: &mut Activations, rows: usize, copies: usize) {
-        let batch = self.batch;
-        // What each task does: pieces, and rows of activations.
-        let shares: Vec<(Vec<Piece>, Range<usize>)> = match batch {
-            1 => {
-                let any_stretch = self.kernel.prepares_as_it_goes();
-                let loads = [Load { matrix: self.matrix(rows, 0), any_stretch }];
-                let shares = Shares::new(&loads, self.pool.threads());
-                let share = |thread| (shares.of(thread).collect(), 0..1);
-                (0..self.pool.threads()).map(share).collect()
-            }
-            _ => {
-                let strips = rows.div_ceil(STRIP);
-                let Tasks { strips: each, rows } =
-                    partition::tasks(&self.matrix(rows, 0), batch, self.pool.threads());
-                let firsts = (0..strips).step_by(each);
-                let firsts = firsts.flat_map(|s| (0..batch).step_by(rows).map(move |b| (s, b)));
-                let share = |(s, b): (usize, usize)| {
-                    let strips = s..(s + each).min(strips);
-                    (vec![Piece { which: 0, strips, stretch: None }], b..(b + rows).min(batch))
-                };
-                firsts.map(share).collect()
-            }
+    /// The tasks of a product with a matrix of the region.
+    fn tasks(&self) -> Vec<Task> {
+        let (batch, threads) = (self.batch, self.pool.threads());
+        let (matrix, costs) = (self.matrix(self.rows, 0), Costs::of(self.kernel, 0.0));
+        if batch == 1 {
+            let loads = [Load { matrix, any_stretch: self.kernel.prepares_as_it_goes() }];
+            let lanes = [Lane { which: 0, rows: 0..self.rows }];
+            let plan = Plan::new(&loads, &lanes, threads, &costs);
+            let pieces = |thread| plan.teams.pieces_of(thread).map(|n| plan.pieces[n].clone());
+            return (0..plan.teams.threads())
+                .map(|t| Task::new(pieces(t).collect(), 0..1))
+                .collect();
+        }
+        let Tasks { strips: each, rows } = partition::tasks(&matrix, 1, batch, threads, &costs);
+        let firsts = (0..matrix.strips()).step_by(each);
+        let firsts = firsts.flat_map(|s| (0..batch).step_by(rows).map(move |b| (s, b)));
+        let task = |(s, b): (usize, usize)| {
+            let strips = s..(s + each).min(matrix.strips());
+            let piece = Piece { which: 0, strips, stretch: None };
+            Task::new(vec![piece], b..(b + rows).min(batch))
         };
-        let sums = |(pieces, rows): &(Vec<Piece>, Range<usize>)| {
-            let most = pieces.iter().map(|piece| piece.strips.len()).max();
-            vec![0i32; rows.len() * most.unwrap_or(0) * STRIP]
-        };
-        let mut out: Vec<_> = shares.iter().map(sums).collect();
+        firsts.map(task).collect()
+    }
+
+    /// `copies` matrices, each prepared for anew.
+    fn run_from_memory(&self, activations: &mut Activations, tasks: &mut [Task], copies: usize) {
+        let rows = self.rows;
         for copy in 0..copies {
             if !self.as_it_goes() {
                 self.prepare(activations);
@@ -316,19 +331,18 @@ impl Case<'_> {
             if self.as_it_goes() {
                 input.prepared = &[];
             }
-            self.pool.run_each(&mut out, &|task, out| {
-                let (pieces, rows_of_task) = &shares[task];
-                for piece in pieces {
+            self.pool.run_each(tasks, &|_, Task { pieces, rows: of_task, out }| {
+                for piece in &*pieces {
                     let strips = piece.strips.clone();
                     // About as in a model, where the next matrix is known.
                     let next = self.matrix(rows, (copy + 1) % copies).bytes_from(strips.start);
-                    let job = Job::new(matrix, strips, input.rows(rows_of_task.clone()));
+                    let job = Job::new(matrix, strips, input.rows(of_task.clone()));
                     let stretch = piece.stretch.clone().unwrap_or(job.stretch());
                     let job = job.with_stretch(stretch).with_next(next, [&[]; kernels::ASIDE]);
-                    job.run(self.kernel, &mut out[..rows_of_task.len() * job.rows()]);
+                    job.run(self.kernel, &mut out[..of_task.len() * job.rows()]);
                 }
             });
-            black_box(&mut out);
+            black_box(&mut *tasks);
         }
     }
 
