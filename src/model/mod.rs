@@ -364,7 +364,12 @@ impl Model {
         if let Some(gpu) = &self.gpu {
             let mut gpu = gpu.lock().unwrap_or_else(PoisonError::into_inner);
             if let Err(error) = gpu.forward(steps) {
-                steps.iter_mut().for_each(|step| step.state.poisoned = true);
+                for step in steps.iter_mut() {
+                    step.state.poisoned = true;
+                    // Rows of a pass that had gone well may be there already.
+                    step.logits.clear();
+                    step.states.iter_mut().for_each(|states| states.clear());
+                }
                 failed.iter_mut().for_each(|failed| *failed = Some(self.again(&error)));
             }
             return failed;
