@@ -162,6 +162,9 @@ fn new_config(file: &ModelFile, text: &str) -> Result<String> {
             *value = "float32".into();
         }
     }
+    // In the same order whether or not some other crate of the build has serde_json keep the file's.
+    let mut config = Value::Object(config);
+    config.sort_all_objects();
     let mut text = serde_json::to_string_pretty(&config).map_err(|e| invalid(e.to_string()))?;
     for number in numbers {
         text = text.replace(&format!("\"{MARK}{number}\""), &number);

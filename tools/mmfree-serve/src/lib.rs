@@ -4,8 +4,10 @@
 //! channels. The text for a prompt and a seed is that of `mmfree-infer`, whatever runs beside it.
 
 pub mod args;
+mod constraint;
 mod engine;
 mod failure;
+mod helper;
 mod http;
 mod keys;
 mod memory;
@@ -20,11 +22,15 @@ use std::process::ExitCode;
 
 /// The program.
 pub fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|arg| arg == template::COMMAND) {
-        return match template::work() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
-        };
+    let work = match std::env::args_os().nth(1) {
+        Some(arg) if arg == template::COMMAND => Some(template::work()),
+        Some(arg) if arg == constraint::COMMAND => Some(constraint::work()),
+        _ => None,
+    };
+    match work {
+        Some(Ok(())) => return ExitCode::SUCCESS,
+        Some(Err(_)) => return ExitCode::FAILURE,
+        None => {}
     }
     mmfree::storage::handle_signals();
     let args = args::Args::read();

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::args::Args;
+use crate::constraint::Checker;
 use crate::engine::{Engine, EngineOptions};
 use crate::failure::{Failure, bug, say};
 use crate::http::{App, Guard, now, router};
@@ -111,6 +112,7 @@ fn app(args: &Args, model: Arc<Model>) -> Result<App, Failure> {
         defaults,
         template,
         limits: args.limits.clone(),
+        forms: Checker::new(),
         created,
         run: created ^ u64::from(std::process::id()) << 20,
         answers: AtomicU64::new(0),

@@ -45,6 +45,11 @@ impl TokenText {
         }
     }
 
+    /// Tokens.
+    pub fn len(&self) -> usize {
+        self.texts.len()
+    }
+
     /// The text of a token.
     pub fn piece(&self, id: u32) -> Piece {
         match self.texts.get(id as usize) {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use mmfree::{Model, SamplerOptions, Scored, Session, StopReason, TextStream};
 
+use crate::constraint::{OPTION, Start};
 use crate::metrics::Metrics;
 
 /// Updates that wait for a slow reader at most. Some hundred bytes each, more with log-probabilities; a text that has so
@@ -47,6 +48,8 @@ pub struct Sequence {
     pub score_tokens: Option<usize>,
     /// Whether its session is wanted at its end.
     pub return_session: bool,
+    /// The form that its text must have.
+    pub form: Option<Start>,
 }
 
 /// A session that a client brought, for all texts of its request: each takes a copy when it is its turn.
@@ -140,6 +143,8 @@ impl From<mmfree::Error> for Failure {
         match error {
             // Its own options ban every token.
             mmfree::Error::NoToken { .. } => Failure::Request(error.to_string()),
+            // The form that it asked for costs too much.
+            mmfree::Error::Option { name: OPTION, .. } => Failure::Request(error.to_string()),
             other => Failure::Model(other.to_string()),
         }
     }

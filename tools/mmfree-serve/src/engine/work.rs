@@ -216,6 +216,7 @@ impl Worker {
                 session.score_prompt(n)?;
             }
             session.score_tokens(sequence.score_tokens);
+            session.set_constraint(sequence.form.map(|form| form.begin()));
             match self.cached {
                 true => self.batch.join_cached(session, sequence.text, space),
                 false => self.batch.join(session, sequence.text),

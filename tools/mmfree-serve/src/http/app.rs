@@ -14,6 +14,7 @@ use super::errors::ApiError;
 use super::fields::Fields;
 use super::generate::Prompt;
 use crate::args::LimitArgs;
+use crate::constraint::Checker;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::template::Template;
@@ -36,6 +37,8 @@ pub struct App {
     /// The chat template, or why there is none.
     pub template: std::result::Result<Template, String>,
     pub limits: LimitArgs,
+    /// What makes forms of texts.
+    pub forms: Checker,
     /// When the server was started, in seconds since 1970.
     pub created: u64,
     /// What tells this run's answers from those of others.
@@ -181,13 +184,9 @@ impl App {
         }
     }
 
-    /// An error for formats of answers that cannot be kept to.
+    /// An error for ways to choose tokens that there are not.
     pub fn refuse_formats(&self, fields: &Fields) -> Result<()> {
         let reason = "this server cannot do that";
-        fields.refuse("response_format", reason, |value| value["type"] == "text")?;
-        for name in ["guided_json", "guided_regex", "guided_grammar", "guided_choice", "grammar"] {
-            fields.refuse(name, reason, |value| value.as_str() == Some(""))?;
-        }
         fields.refuse("use_beam_search", reason, |value| value.as_bool() == Some(false))
     }
 }

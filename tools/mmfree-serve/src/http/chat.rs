@@ -38,7 +38,8 @@ pub async fn chat(
             Ok((asked, request))
         })
     };
-    let (asked, request) = read.await?;
+    let (asked, mut request) = read.await?;
+    app.constrain(&asked.ask.sampling, &mut request).await?;
     let updates = app.engine.submit(request)?;
     app.metrics.requests.inc();
     let streams = asked.stream.stream;

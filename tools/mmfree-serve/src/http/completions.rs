@@ -43,7 +43,8 @@ pub async fn completions(
             Ok((asked, request))
         })
     };
-    let (asked, request) = read.await?;
+    let (asked, mut request) = read.await?;
+    app.constrain(&asked.ask.sampling, &mut request).await?;
     let updates = app.engine.submit(request)?;
     app.metrics.requests.inc();
     let head = Head::new(&app, "cmpl", "text_completion");

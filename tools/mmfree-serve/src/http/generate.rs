@@ -78,6 +78,7 @@ impl Ask {
                     score_prompt: self.logprobs.filter(|_| self.score_prompts),
                     score_tokens: self.logprobs,
                     return_session: self.return_state,
+                    form: None,
                 });
             }
         }

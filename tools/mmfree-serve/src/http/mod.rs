@@ -5,6 +5,7 @@ mod chat;
 mod completions;
 mod errors;
 mod fields;
+mod format;
 mod generate;
 mod guard;
 mod models;

@@ -10,6 +10,7 @@ use super::App;
 use super::completions::read_ids;
 use super::errors::ApiError;
 use super::fields::{Fields, shown};
+use super::format::Format;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
@@ -27,6 +28,8 @@ pub struct Sampling {
     /// Tokens that end a text.
     pub eos: Vec<u32>,
     pub stops: StopStrings,
+    /// The form that texts must have.
+    pub format: Option<Format>,
 }
 
 impl Sampling {
@@ -43,7 +46,11 @@ impl Sampling {
             Some(true) => Vec::new(),
             _ => defaults.eos.clone(),
         };
-        Ok(Sampling { options, n, eos, stops: stops(fields)? })
+        let (stops, format) = (stops(fields)?, Format::read(fields)?);
+        if let Some(format) = &format {
+            format.check_stops(fields)?;
+        }
+        Ok(Sampling { options, n, eos, stops, format })
     }
 
     /// The options of a prompt's text number `i`: its seed is so much larger.

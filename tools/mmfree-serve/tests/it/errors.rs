@@ -61,7 +61,6 @@ fn fields_with_values_that_cannot_be_used_are_named() {
         (json!({"stream_options": {"include_usage": true}}), "stream_options", "\"stream\": true"),
         (json!({"suffix": "x"}), "suffix", "cannot"),
         (json!({"best_of": 2}), "best_of", "cannot"),
-        (json!({"response_format": {"type": "json_object"}}), "response_format", "cannot"),
         (json!({"model": 5}), "model", "must be a string"),
         (json!({"presence_penalty": 2.1}), "presence_penalty", "-2 to 2"),
         (json!({"frequency_penalty": "x"}), "frequency_penalty", "must be a number"),

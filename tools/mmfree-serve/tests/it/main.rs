@@ -4,6 +4,7 @@ mod chat;
 mod client;
 mod completions;
 mod errors;
+mod formats;
 mod load;
 mod server;
 mod state;
