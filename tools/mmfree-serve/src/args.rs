@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 use mmfree::kernels::Isa;
@@ -62,6 +63,11 @@ pub struct Args {
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = ["error", "warn", "info", "debug"], hide_possible_values = true)]
     pub log: String,
 
+    /// End when no one has asked anything for so long, as 90s, 10m or 2h, /health and /metrics aside: systemd's socket
+    /// starts it again
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub exit_when_idle: Option<Duration>,
+
     /// Who may connect.
     #[command(flatten)]
     pub network: NetworkArgs,
@@ -72,10 +78,11 @@ pub struct Args {
 }
 
 /// Who may connect.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Network")]
 pub struct NetworkArgs {
-    /// Address to listen on; one that others reach needs --api-key-file or --no-auth
+    /// Address to listen on; one that others reach needs --api-key-file or --no-auth. With a socket of systemd's, that
+    /// is listened on instead
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub host: IpAddr,
 
@@ -206,6 +213,19 @@ fn size(text: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| "must be a number of bytes, as 500K, 16M or 2G".into())
 }
 
+/// A time: seconds, or a number with s, m or h.
+fn time(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.char_indices().next_back() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3600),
+        _ => (text, 1),
+    };
+    let seconds = number.parse::<u32>().ok().filter(|&n| n > 0);
+    let seconds = seconds.map(|number| u64::from(number) * unit);
+    seconds.map(Duration::from_secs).ok_or_else(|| "must be a time, as 90s, 10m or 2h".into())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -228,6 +248,16 @@ mod tests {
         assert_eq!(args.chat_template, Some("- y".into()));
         let error = read(&["-m", "--mlock"]).unwrap_err().to_string();
         assert!(error.contains("-m=--mlock"), "{error}");
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(time("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(time("1"), time("1s"));
+        assert_eq!(time("2h"), Ok(Duration::from_secs(7200)));
+        for bad in ["", "m", "0", "0s", "-1", "1.5h", "10d", "99999999999", "é"] {
+            assert!(time(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod metrics;
 mod open;
 mod server;
 mod stall;
+mod systemd;
 mod template;
 mod token_text;
 

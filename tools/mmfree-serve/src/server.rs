@@ -22,12 +22,13 @@ use crate::args::Args;
 use crate::constraint::Checker;
 use crate::engine::{Engine, EngineOptions};
 use crate::failure::{Failure, bug, say};
-use crate::http::{App, Guard, now, router};
+use crate::http::{Activity, App, Guard, now, router};
 use crate::metrics::Metrics;
 use crate::stall::Stalling;
+use crate::systemd::Notify;
 use crate::template::Template;
 use crate::token_text::TokenText;
-use crate::{memory, open};
+use crate::{memory, open, systemd};
 
 /// Bytes of a request's header at most.
 const HEADER: usize = 64 * 1024;
@@ -37,22 +38,32 @@ const HELPERS: usize = 4;
 
 /// The server, from its arguments to its end.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let guard = Arc::new(Guard::new(&args.network)?);
     log(&args.log);
+    let passed = systemd::listener()?;
+    let mut network = args.network.clone();
+    if let Some(address) = passed.as_ref().and_then(|listener| listener.local_addr().ok()) {
+        (network.host, network.port) = (address.ip(), address.port());
+    }
+    let guard = Arc::new(Guard::new(&network)?);
     // Before the model is opened: a port that is taken is known at once.
-    let wanted = SocketAddr::new(args.network.host, args.network.port);
+    let wanted = SocketAddr::new(network.host, network.port);
     let refused =
         |e: io::Error| Failure::Message(format!("cannot listen on {wanted}: {}", IoReason(&e)));
-    let listener = TcpListener::bind(wanted).map_err(refused)?;
+    let listener = match passed {
+        Some(listener) => listener,
+        None => TcpListener::bind(wanted).map_err(refused)?,
+    };
     let address = listener.local_addr().map_err(refused)?;
     listener.set_nonblocking(true).map_err(refused)?;
+    let notify = Notify::from_env();
+    notify.say("", "opening the model");
     let app = Arc::new(app(args, open::open(args)?)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(HELPERS)
         .build()
         .map_err(|e| Failure::Message(format!("cannot start: {}", IoReason(&e))))?;
-    let code = runtime.block_on(serve(args, app, guard, listener, address));
+    let code = runtime.block_on(serve(args, app, guard, listener, address, &notify));
     // What still runs has had its time.
     runtime.shutdown_background();
     code
@@ -132,6 +143,7 @@ async fn serve(
     guard: Arc<Guard>,
     listener: TcpListener,
     address: SocketAddr,
+    notify: &Notify,
 ) -> Result<ExitCode, Failure> {
     let io_failure = |what: &'static str| {
         move |e: io::Error| Failure::Message(format!("{what}: {}", IoReason(&e)))
@@ -144,10 +156,14 @@ async fn serve(
     let _ = writeln!(io::stdout(), "http://{address}").and_then(|()| io::stdout().flush());
 
     let (ending, ended) = watch::channel(false);
-    let router = router(Arc::clone(&app), guard);
+    let activity = Arc::new(Activity::new());
+    let router = router(Arc::clone(&app), guard, Arc::clone(&activity));
+    notify.say("READY=1", &format!("{} on http://{address}", app.names.join(", ")));
     let timeout = Duration::from_secs(args.limits.io_timeout.into());
     let most = args.limits.max_connections as usize;
     let mut connections = JoinSet::new();
+    let idle = idle(args.exit_when_idle, &activity);
+    tokio::pin!(idle);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -163,9 +179,14 @@ async fn serve(
             },
             Some(outcome) = connections.join_next() => report(outcome),
             _ = signals.next() => break,
+            limit = &mut idle => {
+                say(&format!("mmfree-serve: nothing was asked for {} s", limit.as_secs()));
+                break;
+            }
         }
     }
     drop(listener);
+    notify.say("STOPPING=1", "ending");
     app.engine.end();
     let _ = ending.send(true);
     let drain = Duration::from_secs(args.limits.drain.into());
@@ -183,6 +204,16 @@ async fn serve(
         }
         number = signals.next() => Ok(ExitCode::from(128 + number)),
     }
+}
+
+/// Comes to an end, which is the limit, once nothing has been asked for so long; never without one.
+async fn idle(limit: Option<Duration>, activity: &Activity) -> Duration {
+    let Some(limit) = limit else { return std::future::pending().await };
+    while let Some(left) = limit.checked_sub(activity.idle()).filter(|left| !left.is_zero()) {
+        // While something is being answered, that is the whole limit.
+        tokio::time::sleep(left).await;
+    }
+    limit
 }
 
 /// One connection, until it is closed, or the server ends and the answer that has begun is out.

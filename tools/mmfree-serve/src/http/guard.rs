@@ -48,7 +48,7 @@ impl Guard {
         let keys = args.api_key_file.as_deref().map(Keys::read).transpose()?;
         if keys.is_none() && !args.no_auth && !args.host.is_loopback() {
             return Err(Failure::Usage(format!(
-                "--host {}: others may reach this address, so give --api-key-file FILE, or --no-auth to serve whoever \
+                "{}: others may reach this address, so give --api-key-file FILE, or --no-auth to serve whoever \
                  comes",
                 args.host
             )));

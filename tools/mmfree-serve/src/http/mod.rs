@@ -1,5 +1,6 @@
 //! What is spoken: OpenAI's interface, and what others have added to it.
 
+mod activity;
 mod app;
 mod chat;
 mod completions;
@@ -29,13 +30,14 @@ use axum::routing::{get, post};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 
+pub use activity::Activity;
 pub use app::{App, Head, now};
 pub use errors::ApiError;
 pub use fields::Fields;
 pub use guard::{Client, Guard};
 
 /// All routes, behind the guard.
-pub fn router(app: Arc<App>, guard: Arc<Guard>) -> Router {
+pub fn router(app: Arc<App>, guard: Arc<Guard>, activity: Arc<Activity>) -> Router {
     let routes = Router::new()
         .route("/", get(page::index))
         .route("/page/{file}", get(page::file))
@@ -54,6 +56,7 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>) -> Router {
         .with_state(Arc::clone(&app));
     let cors = guard.cors();
     let routes = routes.layer(middleware::from_fn_with_state((app, guard), guard::check));
+    let routes = routes.layer(middleware::from_fn_with_state(activity, activity::watch));
     match cors {
         Some(cors) => routes.layer(cors),
         None => routes,

@@ -42,13 +42,12 @@ pub struct Server {
 impl Server {
     /// Starts one with these arguments, on a free port.
     pub fn start(args: &[&str]) -> Server {
-        let mut child = program()
-            .args(["--port", "0", "--threads", "1"])
-            .args(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Server::spawn(program().args(["--port", "0", "--threads", "1"]).args(args))
+    }
+
+    /// Starts one by this command.
+    pub fn spawn(command: &mut Command) -> Server {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let Some(address) = line.trim().strip_prefix("http://") else {

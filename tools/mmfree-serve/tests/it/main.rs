@@ -8,4 +8,5 @@ mod formats;
 mod load;
 mod server;
 mod state;
+mod systemd;
 mod tokens;
