@@ -19,8 +19,16 @@ pub use check::{COMMAND, Checker, Invalid, work};
 pub use compile::Source;
 pub use vocabulary::Vocabulary;
 
-/// The name of the option in errors of the engine.
-pub const OPTION: &str = "response format";
+/// The fields of requests that ask for a form, and so the names of the option in errors of the engine.
+pub const FIELDS: [&str; 7] = [
+    "response_format",
+    "structured_outputs",
+    "guided_json",
+    "guided_regex",
+    "guided_choice",
+    "guided_grammar",
+    "json_schema",
+];
 
 /// A form that was compiled, from which any number of texts can start.
 pub struct Compiled {
@@ -33,6 +41,8 @@ pub struct Compiled {
 /// How one text of a form starts.
 #[derive(Clone, Debug)]
 pub struct Start {
+    /// Which of [`FIELDS`] asks for it.
+    pub field: &'static str,
     /// The form.
     pub compiled: Arc<Compiled>,
     /// Tokens that end the text.
@@ -45,6 +55,7 @@ impl Start {
     /// The constraint of a text that starts here. It shares nothing with others that changes.
     pub fn begin(&self) -> Box<dyn Constraint> {
         Box::new(Text {
+            field: self.field,
             matcher: self.compiled.matcher.deep_clone(),
             vocabulary: Arc::clone(&self.compiled.vocabulary),
             eos: Arc::clone(&self.eos),
@@ -62,6 +73,7 @@ impl std::fmt::Debug for Compiled {
 
 /// A text of a form, as far as it has come.
 struct Text {
+    field: &'static str,
     matcher: Matcher,
     vocabulary: Arc<Vocabulary>,
     eos: Arc<[u32]>,
@@ -72,7 +84,7 @@ struct Text {
 
 impl Constraint for Text {
     fn allowed(&mut self, mask: &mut TokenMask) -> Result<()> {
-        let set = self.matcher.compute_mask_or_eos().map_err(|error| failed(&error))?;
+        let set = self.matcher.compute_mask_or_eos().map_err(|error| failed(self.field, &error))?;
         let may_end = set.is_allowed(self.vocabulary.end());
         let words = mask.words_mut();
         words.iter_mut().zip(set.as_slice()).for_each(|(word, set)| *word = *set);
@@ -90,7 +102,7 @@ impl Constraint for Text {
             return Ok(());
         }
         self.bare = false;
-        self.matcher.consume_token(id).map_err(|error| failed(&error))
+        self.matcher.consume_token(id).map_err(|error| failed(self.field, &error))
     }
 
     fn is_done(&self) -> bool {
@@ -107,9 +119,9 @@ impl Constraint for Text {
     }
 }
 
-fn failed(error: &impl std::fmt::Display) -> Error {
+fn failed(name: &'static str, error: &impl std::fmt::Display) -> Error {
     let reason = format!("cannot be kept to any further: {}", compile::one_line(error));
-    Error::Option { name: OPTION, reason }
+    Error::Option { name, reason }
 }
 
 #[cfg(all(test, feature = "demo"))]

@@ -27,7 +27,7 @@ fn start(vocabulary: &Arc<Vocabulary>, source: &Source, bare: bool) -> Start {
     let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
     let vocabulary = Arc::clone(vocabulary);
     let compiled = Arc::new(Compiled { matcher, vocabulary, _place: place });
-    Start { compiled, eos: Arc::from([2]), bare }
+    Start { field: "guided_regex", compiled, eos: Arc::from([2]), bare }
 }
 
 fn allowed(text: &mut Box<dyn Constraint>) -> TokenMask {

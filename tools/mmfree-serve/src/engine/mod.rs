@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use mmfree::{Model, SamplerOptions, Scored, Session, StopReason, TextStream};
 
-use crate::constraint::{OPTION, Start};
+use crate::constraint::{FIELDS, Start};
 use crate::metrics::Metrics;
 
 /// Updates that wait for a slow reader at most. Some hundred bytes each, more with log-probabilities; a text that has so
@@ -144,7 +144,9 @@ impl From<mmfree::Error> for Failure {
             // Its own options ban every token.
             mmfree::Error::NoToken { .. } => Failure::Request(error.to_string()),
             // The form that it asked for costs too much.
-            mmfree::Error::Option { name: OPTION, .. } => Failure::Request(error.to_string()),
+            mmfree::Error::Option { name, .. } if FIELDS.contains(&name) => {
+                Failure::Request(error.to_string())
+            }
             other => Failure::Model(other.to_string()),
         }
     }

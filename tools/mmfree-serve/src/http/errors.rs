@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::constraint::FIELDS;
 use crate::engine::{Failure, Refused};
 
 /// An answer that is an error: `{"error": {"message", "type", "param", "code"}}`.
@@ -113,7 +114,11 @@ impl From<Failure> for ApiError {
                 "the request's time was up before its first token",
             )
             .code("timeout"),
-            Failure::Request(reason) => ApiError::new(StatusCode::BAD_REQUEST, reason),
+            Failure::Request(reason) => {
+                let field = reason.split(':').next().unwrap_or_default();
+                let param = FIELDS.contains(&field).then(|| field.to_owned());
+                ApiError { param, ..ApiError::new(StatusCode::BAD_REQUEST, reason) }
+            }
             Failure::Model(reason) => ApiError::internal(reason),
         }
     }

@@ -195,7 +195,7 @@ impl App {
             }
             let (compiled, eos) = (Arc::clone(&compiled), Arc::clone(&eos));
             let bare = self.is_bare(&sequence.prompt);
-            sequence.form = Some(Start { compiled, eos, bare });
+            sequence.form = Some(Start { field, compiled, eos, bare });
         }
         Ok(())
     }

@@ -234,6 +234,11 @@ fn forms_that_cannot_be_are_errors_that_name_the_field() {
         assert_eq!(error["param"], param, "{error}");
         assert!(error["message"].as_str().unwrap().contains(said), "{error}");
     }
+    // Seen only as the text is written.
+    let costly = json!({"guided_regex": "(((a{1,100}){1,100}){1,100}){1,100}"});
+    let answer = server.post("/v1/completions", &body(1, &costly));
+    let error = answer.json()["error"].clone();
+    assert_eq!((answer.status, &error["param"]), (400, &json!("guided_regex")), "{error}");
     // Left without a token: an error as well, of this request alone.
     let (king, none) = (json!({"guided_choice": ["king"]}), json!({"logit_bias": {}}));
     let mut banned = body(1, &king);
