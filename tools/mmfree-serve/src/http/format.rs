@@ -1,6 +1,6 @@
 //! The form that a request asks of its texts: OpenAI's `response_format`, and what vLLM and llama.cpp have for it.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -189,12 +189,20 @@ impl App {
         };
         let (compiled, eos) = (Arc::new(compiled.await?), Arc::from(&*sampling.eos));
         for sequence in &mut request.sequences {
-            if self.breaks_off(&sequence.prompt) {
+            // What the text goes on from: a state that was brought, and the prompt.
+            let mut before = match &sequence.session {
+                Some(session) => {
+                    session.lock().unwrap_or_else(PoisonError::into_inner).ids().to_vec()
+                }
+                None => Vec::new(),
+            };
+            before.extend_from_slice(&sequence.prompt);
+            if self.breaks_off(&before) {
                 let reason = "the prompt ends within a character: what comes next has no form";
                 return Err(ApiError::field(field, reason));
             }
             let (compiled, eos) = (Arc::clone(&compiled), Arc::clone(&eos));
-            let bare = self.is_bare(&sequence.prompt);
+            let bare = self.is_bare(&before);
             sequence.form = Some(Start { field, compiled, eos, bare });
         }
         Ok(())

@@ -128,6 +128,13 @@ fn what_ends_by_itself_matches_the_expression_the_grammar_or_the_choice() {
         text.chars().count() == 3 && text.chars().all(|c| ('\u{4E00}'..='\u{4E10}').contains(&c))
     };
     assert_eq!(each(&server, &form, 5, is_right), 5);
+    // Behind a state: what comes before is in it.
+    let begun =
+        json!({"prompt": "Once", "max_tokens": 3, "ignore_eos": true, "return_state": true});
+    let state = server.ask("/v1/completions", &begun)["choices"][0]["state"].clone();
+    let form = json!({"state": state, "max_tokens": 20, "guided_regex": " the (king|wolf)"});
+    let answer = server.ask("/v1/completions", &form);
+    assert!([" the king", " the wolf"].contains(&text(&answer).0), "{answer}");
     // With nothing before it, a leading space would be lost.
     for (prompt, seed) in [(json!(""), 1), (json!([1]), 2), (json!([1]), 3)] {
         let mut body = body(seed, &json!({"guided_regex": " ?the (king|wolf)"}));
