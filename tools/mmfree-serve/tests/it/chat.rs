@@ -176,8 +176,10 @@ fn a_template_that_does_not_compile_ends_the_start_with_a_line() {
     let file = template("{% if %}");
     let (code, said) = Server::refuse(&["--chat-template", file.path().to_str().unwrap()]);
     assert_eq!(code, Some(1));
+    // Behind what the log has to say of the demo model's generation config.
+    let errors: Vec<&str> = said.lines().filter(|line| !line.contains(" WARN ")).collect();
     assert!(
-        said.starts_with("error: ") && said.contains("line 1") && said.lines().count() == 1,
+        matches!(errors[..], [error] if error.starts_with("error: ") && error.contains("line 1")),
         "{said}"
     );
     assert_eq!(Server::refuse(&["--chat-template", "/nowhere/at/all"]).0, Some(1));
