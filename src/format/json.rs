@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// What Python's `json` writes for numbers that are not finite.
 const NAMES: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
@@ -42,6 +42,14 @@ pub fn replace_numbers(text: &str, mut with: impl FnMut(&str) -> String) -> Cow<
     }
     out.push_str(&text[copied..]);
     out.into()
+}
+
+/// An object whose keys are in rising order, in those within it too. serde_json keeps the text's order instead where any crate
+/// of a build asks it to, and no outcome may depend on that.
+pub fn sorted(mut object: Map<String, Value>) -> Map<String, Value> {
+    object.sort_keys();
+    object.values_mut().for_each(Value::sort_all_objects);
+    object
 }
 
 /// A value as it stood in the text that [`standard_json`] was made of.

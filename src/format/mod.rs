@@ -15,7 +15,7 @@ mod writer;
 
 pub use config::{Config, Role, ShortConv, TensorSpec};
 pub use header::{HeaderError, read_header};
-pub use json::{replace_numbers, shown, standard_json};
+pub use json::{replace_numbers, shown, sorted, standard_json};
 pub use kind::FileKind;
 pub use reader::{Embedding, FloatType, ModelFile, Span};
 pub use writer::{Entry, Header};

@@ -9,7 +9,7 @@ use super::generation_keys::not_applied;
 use super::limits::Limits;
 use super::sampler::SamplerOptions;
 use crate::error::{Error, Result};
-use crate::format::{ModelFile, shown, standard_json};
+use crate::format::{ModelFile, shown, sorted, standard_json};
 
 const NAME: &str = "generation_config.json";
 
@@ -103,7 +103,7 @@ impl GenerationConfig {
         };
         let json = serde_json::from_str(&standard_json(text)).map_err(|e| e.to_string());
         let object = match json {
-            Ok(Value::Object(object)) => object,
+            Ok(Value::Object(object)) => sorted(object),
             Ok(_) => {
                 let reason = "is not a JSON object".to_owned();
                 return (config, vec![GenerationFault { key: None, reason }]);

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
 use super::classes::Class;
-use crate::format::{ModelFile, standard_json};
+use crate::format::{ModelFile, sorted, standard_json};
 
 pub(super) const CONFIG: &str = "tokenizer_config.json";
 pub(super) const ADDED_TOKENS: &str = "added_tokens.json";
@@ -236,7 +236,7 @@ impl Settings {
 
 /// A JSON object as Python reads it.
 fn object(text: &str) -> Option<Map<String, Value>> {
-    serde_json::from_str(&standard_json(text)).ok()
+    serde_json::from_str(&standard_json(text)).ok().map(sorted)
 }
 
 /// Whether Python takes a value for true.
