@@ -136,6 +136,17 @@ function report(end = false) {
 
 // Making text
 
+/** Milliseconds of work after which the browser gets a turn. */
+const TURN = 12;
+let worked = 0;
+
+/** Where chunks come faster than they can be shown they are read without a pause: clicks and drawing need theirs. */
+async function breath() {
+  if (performance.now() - worked < TURN) return;
+  await new Promise((resolve) => setTimeout(resolve));
+  worked = performance.now();
+}
+
 /** Sends a request for an answer, and shows what comes. `kept` tokens of the prompt are repeated as the text's first. */
 async function produce(it, path, body, kept = 0) {
   await stop();
@@ -154,6 +165,7 @@ async function produce(it, path, body, kept = 0) {
   let echo = kept;
   try {
     for await (const chunk of stream(path, { ...body, ...extras(path), echo: kept > 0 || undefined }, abort.signal)) {
+      await breath();
       if (abort.signal.aborted) break;
       if (echo > 0) {
         run.takeEcho(chunk, echo);

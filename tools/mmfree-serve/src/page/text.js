@@ -22,6 +22,8 @@ export class TextView {
   constructor(place, choose) {
     this.choose = choose;
     this.at = -1;
+    /** Tokens; the element would count its children anew for each. */
+    this.length = 0;
     this.element = document.createElement("p");
     this.element.className = "text";
     this.element.tabIndex = 0;
@@ -36,7 +38,7 @@ export class TextView {
   }
 
   #key(event) {
-    const last = this.element.childElementCount - 1;
+    const last = this.length - 1;
     const to = { ArrowRight: this.at + 1, ArrowLeft: this.at < 0 ? last : this.at - 1, Home: 0, End: last }[event.key];
     if (to !== undefined && !event.altKey && !event.ctrlKey && !event.metaKey) {
       this.select(Math.min(Math.max(to, 0), last));
@@ -52,7 +54,8 @@ export class TextView {
   push(token, kept) {
     const span = document.createElement("span");
     const ink = document.createElement("span");
-    span.dataset.n = this.element.childElementCount;
+    span.dataset.n = this.length;
+    this.length += 1;
     if (token.p !== null) span.dataset.heat = heat(token.p);
     span.classList.toggle("kept", kept);
     ink.className = token.isEnd ? "ink end" : "ink";
@@ -78,7 +81,10 @@ export class TextView {
   }
 
   truncate(length) {
-    while (this.element.childElementCount > length) this.element.lastElementChild.remove();
+    while (this.length > length) {
+      this.element.lastElementChild.remove();
+      this.length -= 1;
+    }
     this.unselect();
   }
 
