@@ -29,7 +29,63 @@ fn main() -> Result<()> {
     let model = models(&folder("model_file")?)?;
     weights(&folder("safetensors_input")?, &folder("unpickle")?, model.config())?;
     states(&folder("saved_state")?, &model)?;
-    tokenizers(&folder("tokenizer")?)
+    tokenizers(&folder("tokenizer")?)?;
+    requests(&folder("request")?, &folder("chat_template")?)
+}
+
+/// Bodies of requests after the byte that says which path, and chat templates with what they render.
+fn requests(requests: &Path, templates: &Path) -> Result<()> {
+    let sampling = r#""n":2,"temperature":0.7,"top_p":0.9,"top_k":5,"min_p":0.1,"typical_p":0.9,"repetition_penalty":1.1,
+        "presence_penalty":0.5,"frequency_penalty":-0.5,"logit_bias":{"5":-1},"suppress_tokens":[7],"stop":["a","b"],"seed":-3"#;
+    let messages = r#"[{"role":"system","content":"S"},{"role":"user","content":[{"type":"text","text":"Hi"}]}]"#;
+    let bodies = [
+        (0, r#"{"prompt":"Once","max_tokens":3,"echo":true,"logprobs":2}"#.to_owned()),
+        (
+            0,
+            format!(
+                r#"{{"prompt":[[1,5],[6]],"stream":true,"stream_options":{{"include_usage":true}},{sampling}}}"#
+            ),
+        ),
+        (0, r#"{"prompt":"a","structured_outputs":{"choice":["x"]}}"#.to_owned()),
+        (
+            1,
+            format!(
+                r#"{{"messages":{messages},"max_completion_tokens":2,"logprobs":true,"top_logprobs":3,{sampling}}}"#
+            ),
+        ),
+        (
+            1,
+            format!(
+                r#"{{"messages":{messages},"stream":true,"response_format":{{"type":"text"}},"tools":[]}}"#
+            ),
+        ),
+        (
+            1,
+            format!(
+                r#"{{"messages":{messages},"response_format":{{"type":"json_schema","json_schema":{{"schema":{{}}}}}}}}"#
+            ),
+        ),
+        (2, r#"{"prompt":"</s>a","add_special_tokens":true,"return_token_strs":true}"#.to_owned()),
+        (3, r#"{"tokens":[1,5,300]}"#.to_owned()),
+    ];
+    for (n, (path, body)) in bodies.into_iter().enumerate() {
+        std::fs::write(requests.join(n.to_string()), [&[path], body.as_bytes()].concat())?;
+    }
+    let context = format!(
+        r#"{{"messages":{messages},"bos_token":"<s>","add_generation_prompt":true,"tools":null}}"#
+    );
+    let sources = [
+        "{{ bos_token }}{% for message in messages %}{{ message['role'] + ': ' + message.content | trim }}\n{% endfor %}",
+        "{%- if messages[0].role == 'system' -%}{% set rest = messages[1:] %}{{ messages[0] | tojson(indent=2) }}{% else %}\
+         {{ raise_exception('no') }}{% endif %}{% generation %}{{ strftime_now('%d %b %Y') }}{% endgeneration %}",
+        "{% macro m(x) %}{{ x.strip().split('a') | join(',') }}{% endmacro %}{% for m1 in messages %}{% if loop.last %}{% break %}\
+         {% endif %}{{ m(m1.content | string) }}{% endfor %}{% set ns = namespace(a=1) %}{% set ns.a = ns.a % 2 %}{{ ns.a }}",
+    ];
+    for (n, source) in sources.into_iter().enumerate() {
+        let bytes = [source.as_bytes(), &[0], context.as_bytes()].concat();
+        std::fs::write(templates.join(n.to_string()), bytes)?;
+    }
+    Ok(())
 }
 
 /// Model files in each packing and type of embedding; gives one of them, opened.

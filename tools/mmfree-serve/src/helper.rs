@@ -67,6 +67,12 @@ impl Helper {
         Helper { command, setup, seconds, process: Mutex::new(None) }
     }
 
+    /// What it is told before anything else.
+    #[cfg(feature = "fuzzing")]
+    pub fn setup(&self) -> &str {
+        &self.setup
+    }
+
     /// The answer to a question. Questions of several threads wait for each other.
     pub fn ask(&self, question: &str) -> Result<String, Unanswered> {
         let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);

@@ -7,6 +7,8 @@ pub mod args;
 mod constraint;
 mod engine;
 mod failure;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod helper;
 mod http;
 mod keys;

@@ -80,7 +80,7 @@ fn log(level: &str) {
     tracing_subscriber::fmt().with_max_level(level).with_writer(writer).with_ansi(false).init();
 }
 
-fn app(args: &Args, model: Arc<Model>) -> Result<App, Failure> {
+pub fn app(args: &Args, model: Arc<Model>) -> Result<App, Failure> {
     let file = model.file();
     let tokenizer = Tokenizer::from_file(file)?;
     let defaults = GenerationConfig::from_file(file)?;

@@ -63,6 +63,12 @@ pub fn router(app: Arc<App>, guard: Arc<Guard>, activity: Arc<Activity>) -> Rout
     }
 }
 
+/// Whether a body asks for a text of some form.
+#[cfg(feature = "fuzzing")]
+pub fn asks_for_form(body: &[u8]) -> bool {
+    Fields::parse(body).is_ok_and(|fields| matches!(format::Format::read(&fields), Ok(Some(_))))
+}
+
 async fn unknown(uri: Uri) -> ApiError {
     let path = uri.path();
     let reason = match path {

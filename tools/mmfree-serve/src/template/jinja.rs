@@ -6,7 +6,7 @@
 use std::panic::AssertUnwindSafe;
 
 use minijinja::value::{Kwargs, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, Value};
+use minijinja::{Environment, Error, ErrorKind, Template, Value};
 
 use super::{date, methods, python};
 
@@ -15,24 +15,29 @@ const FUEL: u64 = 20_000_000;
 
 /// Whether a template can be compiled.
 pub fn check(source: &str) -> Result<(), String> {
-    let source = without_generation_tags(source);
-    let environment = environment();
-    let compiled = environment.template_from_named_str("chat template", &source);
-    compiled.map(drop).map_err(|error| said(&error))
+    with_template(source, |_| Ok(()))
 }
 
 /// The text of a template, with variables from a JSON object.
 pub fn render(source: &str, context: &str) -> Result<String, String> {
-    let source = without_generation_tags(source);
-    let environment = environment();
     let context: Value = serde_json::from_str(context).map_err(|error| error.to_string())?;
-    let template = environment
-        .template_from_named_str("chat template", &source)
-        .map_err(|error| said(&error))?;
-    // minijinja 2.24 panics at ''[::-1]. What a template makes it do is an error of the template.
-    let rendered = std::panic::catch_unwind(AssertUnwindSafe(|| template.render(context)));
-    match rendered {
-        Ok(text) => text.map_err(|error| said(&error)),
+    with_template(source, |template| template.render(context))
+}
+
+/// What is done with a template once it is compiled. minijinja 2.24 panics at `''[::-1]`: what a template makes it do is an error
+/// of the template.
+fn with_template<T>(
+    source: &str,
+    run: impl FnOnce(&Template) -> Result<T, Error>,
+) -> Result<T, String> {
+    let source = without_generation_tags(source);
+    let done = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let environment = environment();
+        let template = environment.template_from_named_str("chat template", &source)?;
+        run(&template)
+    }));
+    match done {
+        Ok(done) => done.map_err(|error| said(&error)),
         Err(_) => Err("chat template: the engine that renders it failed".to_owned()),
     }
 }
@@ -129,11 +134,12 @@ fn without_generation_tags(source: &str) -> String {
     while let Some(at) = rest.find("{%") {
         let (before, tag) = rest.split_at(at);
         out += before;
-        let Some(end) = tag.find("%}") else {
+        // Behind its beginning: of "{%}" the % is no end.
+        let Some(end) = tag[2..].find("%}") else {
             rest = tag;
             break;
         };
-        let (tag, after) = tag.split_at(end + 2);
+        let (tag, after) = tag.split_at(end + 4);
         let inner = tag[2..tag.len() - 2].trim_matches(['-', '+']).trim();
         let put = match inner {
             "generation" => Some("if true"),
@@ -166,7 +172,10 @@ mod tests {
     fn generation_tags_leave_what_is_between_them() {
         let template = "a\n{%- generation %}\nb\n{% endgeneration -%}\n c";
         assert_eq!(with(template).unwrap(), "ab\nc");
-        assert_eq!(without_generation_tags("{% generation"), "{% generation");
+        for template in ["{% generation", "{%}", "{%%}", "{%}a%}b", "{%"] {
+            assert_eq!(without_generation_tags(template), template);
+            let _ = check(template);
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@ use serde_json::json;
 use crate::failure::Failure;
 use crate::http::{ApiError, Fields};
 
+#[cfg(feature = "fuzzing")]
+pub use jinja::render;
 pub use worker::{COMMAND, work};
 
 /// Bytes of a template at most.
