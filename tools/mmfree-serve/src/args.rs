@@ -128,6 +128,11 @@ pub struct LimitArgs {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub cache: Option<u64>,
 
+    /// Memory that requests may hold together, as 500M or 2G: bodies, prompts, and what is kept of answers; one that
+    /// finds no room is answered 429 [default: a quarter of what the process may use, 4G at most]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub request_memory: Option<u64>,
+
     /// Bytes of a request's body
     #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = size)]
     pub max_body: u64,

@@ -152,6 +152,8 @@ pub fn work<S>(
 ) -> io::Result<()> {
     setrlimit(Resource::As, limit(MEMORY))?;
     setrlimit(Resource::Core, limit(0))?;
+    // Where the system has no memory left, this process is what can be spared.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let mut lines = io::stdin().lock().lines();
     let Some(setup) = lines.next() else { return Ok(()) };
     let setup = prepare(serde_json::from_str(&setup?)?)?;

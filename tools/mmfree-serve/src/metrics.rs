@@ -18,7 +18,7 @@ pub struct Metrics {
     registry: Registry,
     /// Requests for text that were taken.
     pub requests: Count,
-    /// Requests refused because the queue was full, or of a client without a key.
+    /// Requests refused because the queue or the memory was full, or of a client without a key.
     pub refused: Count,
     /// Sequences given up because their client hung up, or left too much unread.
     pub cancelled: Count,
@@ -30,6 +30,8 @@ pub struct Metrics {
     pub active: Gauge,
     /// Requests that wait.
     pub waiting: Gauge,
+    /// Bytes that requests hold.
+    pub request_memory: Gauge,
     /// Seconds from a request to its first token.
     pub first_token: Histogram,
     /// Seconds from a token to the next of the same text.
@@ -58,6 +60,7 @@ impl Metrics {
             generated_tokens: Counter::default(),
             active: Gauge::default(),
             waiting: Gauge::default(),
+            request_memory: Gauge::default(),
             first_token: seconds(),
             between_tokens: Histogram::new(exponential_buckets(0.0005, 2.0, 16)),
             latency: seconds(),
@@ -77,7 +80,11 @@ impl Metrics {
         let all = &mut self.registry;
         let mut count = |name, help, metric: &Count| all.register(name, help, metric.clone());
         count("requests", "Requests for text that were taken", &self.requests);
-        count("refusals", "Requests refused: the queue was full, or no key", &self.refused);
+        count(
+            "refusals",
+            "Requests refused: the queue or the memory was full, or no key",
+            &self.refused,
+        );
         count("cancellations", "Sequences given up: the client hung up", &self.cancelled);
         count("prompt_tokens", "Tokens of prompts that were read", &self.prompt_tokens);
         count("generated_tokens", "Tokens generated", &self.generated_tokens);
@@ -89,6 +96,12 @@ impl Metrics {
         gauge("active_sequences", "Sequences that run", &self.active);
         gauge("waiting_requests", "Requests that wait for their turn", &self.waiting);
         gauge("cache_entries", "States in the prefix cache", &self.cache_entries);
+        all.register_with_unit(
+            "request_memory",
+            "What requests hold of memory, by the server's estimate",
+            Unit::Bytes,
+            self.request_memory.clone(),
+        );
         all.register_with_unit(
             "cache",
             "Size of the prefix cache",

@@ -22,16 +22,14 @@ use crate::args::Args;
 use crate::constraint::Checker;
 use crate::engine::{Engine, EngineOptions};
 use crate::failure::{Failure, bug, say};
-use crate::http::{Activity, App, Guard, now, router};
+use crate::http::{Activity, App, Guard, HEADER, now, router};
+use crate::memory::Budget;
 use crate::metrics::Metrics;
 use crate::stall::Stalling;
 use crate::systemd::Notify;
 use crate::template::Template;
 use crate::token_text::TokenText;
 use crate::{memory, open, systemd};
-
-/// Bytes of a request's header at most.
-const HEADER: usize = 64 * 1024;
 
 /// Threads for what takes a while: prompts to ids, templates.
 const HELPERS: usize = 4;
@@ -123,6 +121,7 @@ pub fn app(args: &Args, model: Arc<Model>) -> Result<App, Failure> {
         defaults,
         template,
         limits: args.limits.clone(),
+        budget: Budget::new(args.limits.request_memory.unwrap_or_else(memory::requests)),
         forms: Checker::new(),
         created,
         run: created ^ u64::from(std::process::id()) << 20,

@@ -38,10 +38,12 @@ pub struct Sequence {
     pub session: Option<Brought>,
     /// The ids of the prompt, all in the vocabulary; together with those that the session has not read, one at least.
     pub prompt: Arc<[u32]>,
-    /// How tokens are chosen; sound.
-    pub sampling: SamplerOptions,
-    /// Tokens to text, and when it ends.
-    pub text: TextStream,
+    /// How tokens are chosen; sound. Shared with others of its request, but for the seed.
+    pub sampling: Arc<SamplerOptions>,
+    /// The seed of its draws.
+    pub seed: u64,
+    /// Tokens to text, and when it ends, at the start.
+    pub text: Arc<TextStream>,
     /// How many of the likeliest tokens the prompt's scores have, where they are wanted.
     pub score_prompt: Option<usize>,
     /// The same for generated tokens.
@@ -232,7 +234,6 @@ impl Engine {
         let taken = waiting
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < room).then_some(n + 1));
         if taken.is_err() {
-            self.shared.metrics.refused.inc();
             return Err(Refused::Busy(self.retry_after()));
         }
         let (sender, receiver) = tokio::sync::mpsc::channel(UNREAD);

@@ -6,7 +6,9 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use mmfree::{Batch, Event, Model, PrefixCache, Scored, SequenceId, Session, StopReason};
+use mmfree::{
+    Batch, Event, Model, PrefixCache, SamplerOptions, Scored, SequenceId, Session, StopReason,
+};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -197,7 +199,9 @@ impl Worker {
         deadline: Instant,
         space: u64,
     ) {
-        let Sequence { session, prompt, sampling, return_session, .. } = sequence;
+        let Sequence { session, prompt, sampling, seed, text, return_session, .. } = sequence;
+        let sampling = SamplerOptions { seed, ..Arc::unwrap_or_clone(sampling) };
+        let text = Arc::unwrap_or_clone(text);
         let brought = session.is_some();
         let mut read = 0;
         let session = match session {
@@ -218,8 +222,8 @@ impl Worker {
             session.score_tokens(sequence.score_tokens);
             session.set_constraint(sequence.form.map(|form| form.begin()));
             match self.cached {
-                true => self.batch.join_cached(session, sequence.text, space),
-                false => self.batch.join(session, sequence.text),
+                true => self.batch.join_cached(session, text, space),
+                false => self.batch.join(session, text),
             }
         });
         match joined {

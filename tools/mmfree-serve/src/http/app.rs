@@ -13,9 +13,11 @@ use super::completions::read_ids;
 use super::errors::ApiError;
 use super::fields::Fields;
 use super::generate::Prompt;
+use super::held::ENCODED;
 use crate::args::LimitArgs;
 use crate::constraint::Checker;
 use crate::engine::Engine;
+use crate::memory::Budget;
 use crate::metrics::Metrics;
 use crate::template::Template;
 use crate::token_text::{Piece, TokenText};
@@ -37,6 +39,8 @@ pub struct App {
     /// The chat template, or why there is none.
     pub template: std::result::Result<Template, String>,
     pub limits: LimitArgs,
+    /// What requests may hold of memory together.
+    pub budget: Arc<Budget>,
     /// What makes forms of texts.
     pub forms: Checker,
     /// When the server was started, in seconds since 1970.
@@ -88,6 +92,11 @@ impl App {
         })
     }
 
+    /// Bytes of a session's state: the floats.
+    pub fn state_bytes(&self) -> u64 {
+        4 * self.model.config().state_len() as u64
+    }
+
     /// What a token reads like; its number where there is no tokenizer.
     pub fn piece(&self, id: u32) -> Piece {
         match &self.token_text {
@@ -97,7 +106,9 @@ impl App {
     }
 
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
-        let ids = self.tokenizer()?.encode(text, special);
+        let tokenizer = self.tokenizer()?;
+        let _held = self.budget.hold(ENCODED * text.len() as u64)?;
+        let ids = tokenizer.encode(text, special);
         ids.map_err(|error| ApiError::internal(error.to_string()))
     }
 
@@ -106,7 +117,9 @@ impl App {
         if text.is_empty() {
             return Ok(self.model.config().bos_token_id.into_iter().collect());
         }
-        let ids = self.tokenizer()?.encode_prompt(text);
+        let tokenizer = self.tokenizer()?;
+        let _held = self.budget.hold(ENCODED * text.len() as u64)?;
+        let ids = tokenizer.encode_prompt(text);
         ids.map_err(|error| ApiError::internal(error.to_string()))
     }
 
@@ -115,7 +128,9 @@ impl App {
         if text.is_empty() {
             return Ok(Vec::new());
         }
-        let ids = self.tokenizer()?.encode_continuation(before, text);
+        let tokenizer = self.tokenizer()?;
+        let _held = self.budget.hold(ENCODED * text.len() as u64)?;
+        let ids = tokenizer.encode_continuation(before, text);
         ids.map_err(|error| ApiError::internal(error.to_string()))
     }
 
@@ -184,9 +199,26 @@ impl App {
         }
     }
 
-    /// An error for ways to choose tokens that there are not.
-    pub fn refuse_formats(&self, fields: &Fields) -> Result<()> {
+    /// An error for what others' servers can do to a text and this one can't: the answer would not be what was asked for.
+    pub fn refuse_others(&self, fields: &Fields) -> Result<()> {
         let reason = "this server cannot do that";
-        fields.refuse("use_beam_search", reason, |value| value.as_bool() == Some(false))
+        let off = |value: &Value| value.as_bool() == Some(false);
+        let none = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
+        let zero = |value: &Value| value.as_f64() == Some(0.0);
+        for name in ["use_beam_search", "include_stop_str_in_output"] {
+            fields.refuse(name, reason, off)?;
+        }
+        for name in ["stop_token_ids", "bad_words", "allowed_token_ids", "logits_processors"] {
+            fields.refuse(name, reason, none)?;
+        }
+        for name in ["mirostat", "dry_multiplier", "xtc_probability", "dynatemp_range"] {
+            fields.refuse(name, reason, zero)?;
+        }
+        fields.refuse("truncate_prompt_tokens", reason, |_| false)?;
+        fields
+            .refuse("prompt_logprobs", "echo with logprobs is what gives them here", |_| false)?;
+        // Benchmarks that ask for an exact length send both.
+        let exact = fields.bool("ignore_eos")? == Some(true);
+        fields.refuse("min_tokens", reason, |value| exact || zero(value))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use mmfree::{Scored, Session};
 use serde::Serialize;
 use serde_json::Value;
@@ -13,6 +13,7 @@ use super::completions::MOST_LIKELIEST;
 use super::errors::ApiError;
 use super::fields::Fields;
 use super::generate::{Ask, Finish, Prompt, StreamOptions, Text, Usage, gather, state_of};
+use super::held::until_sent;
 use super::sampling::Sampling;
 use super::scores::TokenScore;
 use super::sse::{self, Chunks, Events};
@@ -29,16 +30,18 @@ pub async fn chat(
     request: Request,
 ) -> Result<Response> {
     let watch = Stopwatch::start();
-    let body = super::body(&app, request, app.limits.max_body).await?;
+    let (body, mut held) = super::body(&app, request, app.limits.max_body, 2).await?;
     let read = {
         let app = Arc::clone(&app);
         blocking(move || {
             let (asked, session) = Asked::read(&app, &body)?;
+            drop(body);
+            held.resize(asked.holds(&app))?;
             let request = asked.ask.request(&app, client.space, session)?;
-            Ok((asked, request))
+            Ok((asked, request, held))
         })
     };
-    let (asked, mut request) = read.await?;
+    let (asked, mut request, held) = read.await?;
     app.constrain(&asked.ask.sampling, &mut request).await?;
     let updates = app.engine.submit(request)?;
     app.metrics.requests.inc();
@@ -49,14 +52,15 @@ pub async fn chat(
         let usage = Usage::new(&asked.ask);
         let prompt_ids = asked.prompt_ids();
         let chunks = Stream { app: Arc::clone(&app), asked, head, usage, prompt_ids };
-        return Ok(sse::response(&app, chunks, updates, watch));
+        return Ok(until_sent(sse::response(&app, chunks, updates, watch), held));
     }
     let (texts, usage) = gather(&app, &asked.ask, updates, watch).await?;
     let choices = texts.into_iter().enumerate();
     let choices = choices.map(|(index, text)| asked.choice(&app, index, text)).collect();
     let seed = Some(asked.ask.sampling.options.seed);
     let (prompt_token_ids, usage) = (asked.prompt_ids(), Some(Some(&usage)));
-    Ok(json(&Answer { head: &head, seed, prompt_token_ids, choices, usage }).into_response())
+    let answer = json(&Answer { head: &head, seed, prompt_token_ids, choices, usage });
+    Ok(until_sent(answer, held))
 }
 
 /// A request that was read.
@@ -78,7 +82,12 @@ impl Asked {
         fields.refuse("function_call", reason, choice)?;
         fields.refuse("audio", reason, |_| false)?;
         fields.refuse("modalities", reason, |value| *value == serde_json::json!(["text"]))?;
-        app.refuse_formats(&fields)?;
+        app.refuse_others(&fields)?;
+        let off = |value: &Value| value.as_bool() == Some(false);
+        fields.refuse("continue_final_message", reason, off)?;
+        fields.refuse("echo", reason, off)?;
+        fields.refuse("chat_template", "the server has one, --chat-template", |_| false)?;
+        fields.refuse("documents", reason, none)?;
         let stream = StreamOptions::read(&fields)?;
         let session = state::read(app, &fields)?;
         let sampling = Sampling::read(&fields, app, session.as_ref())?;
@@ -103,7 +112,7 @@ impl Asked {
                 let text = rendered(app, &fields, body)?;
                 // The template writes special tokens itself.
                 let ids = app.encode(&text, false)?;
-                app.prompt("messages", ids, text)?
+                app.prompt("messages", ids, String::new())?
             }
         };
         app.check_texts(1, sampling.n)?;
@@ -119,6 +128,10 @@ impl Asked {
             return_ids: fields.bool("return_token_ids")?.unwrap_or(false),
         };
         Ok((Asked { ask, stream }, session))
+    }
+
+    fn holds(&self, app: &App) -> u64 {
+        self.ask.holds(app.state_bytes(), app.limits.parallel.into(), self.stream.unread())
     }
 
     fn choice(&self, app: &App, index: usize, text: Text) -> Choice {
@@ -155,17 +168,17 @@ fn rendered(app: &App, fields: &Fields, body: &[u8]) -> Result<String> {
 /// What goes on from a session: new messages by the template, without the BOS token in front, or nothing at all.
 fn continuation(app: &App, fields: &Fields, body: &[u8], session: &Session) -> Result<Prompt> {
     let none = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
-    let (ids, text) = match fields.get("messages") {
-        value if value.is_none_or(none) => (Vec::new(), String::new()),
+    let ids = match fields.get("messages") {
+        value if value.is_none_or(none) => Vec::new(),
         _ => {
             let text = rendered(app, fields, body)?;
             let bos = app.template.as_ref().ok().and_then(|template| template.bos());
-            let text = bos.and_then(|bos| text.strip_prefix(bos)).unwrap_or(&text).to_owned();
-            (app.encode_continuation(session.ids(), &text)?, text)
+            let text = bos.and_then(|bos| text.strip_prefix(bos)).unwrap_or(&text);
+            app.encode_continuation(session.ids(), text)?
         }
     };
     state::check_pending(app, session, &ids)?;
-    Ok(Prompt { ids: ids.into(), text })
+    Ok(Prompt { ids: ids.into(), text: String::new() })
 }
 
 #[derive(Serialize)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use mmfree::{Scored, Session};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::errors::ApiError;
 use super::fields::{Fields, shown, whole};
 use super::generate::{Ask, Finish, Prompt, StreamOptions, Text, Usage, gather, state_of};
+use super::held::until_sent;
 use super::sampling::Sampling;
 use super::scores::TokenScore;
 use super::sse::{self, Chunks, Events};
@@ -34,16 +35,18 @@ pub async fn completions(
     request: Request,
 ) -> Result<Response> {
     let watch = Stopwatch::start();
-    let body = super::body(&app, request, app.limits.max_body).await?;
+    let (body, mut held) = super::body(&app, request, app.limits.max_body, 1).await?;
     let read = {
         let app = Arc::clone(&app);
         blocking(move || {
             let (asked, session) = Asked::read(&app, &body)?;
+            drop(body);
+            held.resize(asked.holds(&app))?;
             let request = asked.ask.request(&app, client.space, session)?;
-            Ok((asked, request))
+            Ok((asked, request, held))
         })
     };
-    let (asked, mut request) = read.await?;
+    let (asked, mut request, held) = read.await?;
     app.constrain(&asked.ask.sampling, &mut request).await?;
     let updates = app.engine.submit(request)?;
     app.metrics.requests.inc();
@@ -53,13 +56,14 @@ pub async fn completions(
         let texts = asked.ask.len();
         let (offsets, told) = (vec![0; texts], vec![false; texts]);
         let chunks = Stream { app: Arc::clone(&app), asked, head, usage, offsets, told };
-        return Ok(sse::response(&app, chunks, updates, watch));
+        return Ok(until_sent(sse::response(&app, chunks, updates, watch), held));
     }
     let (texts, usage) = gather(&app, &asked.ask, updates, watch).await?;
     let choices = texts.into_iter().enumerate();
     let choices = choices.map(|(index, text)| asked.choice(&app, index, text)).collect();
     let seed = Some(asked.ask.sampling.options.seed);
-    Ok(json(&Completion { head: &head, seed, choices, usage: Some(Some(&usage)) }).into_response())
+    let answer = json(&Completion { head: &head, seed, choices, usage: Some(Some(&usage)) });
+    Ok(until_sent(answer, held))
 }
 
 /// A request that was read.
@@ -76,7 +80,7 @@ impl Asked {
         let reason = "this server cannot do that";
         fields.refuse("suffix", reason, |value| value.as_str() == Some(""))?;
         fields.refuse("best_of", reason, |value| whole(value).is_some_and(|n| n <= 1))?;
-        app.refuse_formats(&fields)?;
+        app.refuse_others(&fields)?;
         let stream = StreamOptions::read(&fields)?;
         let session = state::read(app, &fields)?;
         let sampling = Sampling::read(&fields, app, session.as_ref())?;
@@ -90,7 +94,7 @@ impl Asked {
                 return Err(ApiError::field("echo", reason));
             }
             Some(session) => vec![continuation(app, &fields, session)?],
-            None => prompts(app, &fields)?,
+            None => prompts(app, &fields, echo)?,
         };
         app.check_texts(prompts.len(), sampling.n)?;
         let return_state = state::is_wanted(&fields, prompts.len() * sampling.n)?;
@@ -105,6 +109,10 @@ impl Asked {
             return_ids: fields.bool("return_token_ids")?.unwrap_or(false),
         };
         Ok((Asked { ask, echo, stream }, session))
+    }
+
+    fn holds(&self, app: &App) -> u64 {
+        self.ask.holds(app.state_bytes(), app.limits.parallel.into(), self.stream.unread())
     }
 
     fn choice(&self, app: &App, index: usize, text: Text) -> Choice {
@@ -137,8 +145,8 @@ impl Asked {
     }
 }
 
-/// The prompts: a string, a list of strings, ids, or a list of ids.
-fn prompts(app: &App, fields: &Fields) -> Result<Vec<Prompt>> {
+/// The prompts: a string, a list of strings, ids, or a list of ids. What they read like is kept to echo it alone.
+fn prompts(app: &App, fields: &Fields, echo: bool) -> Result<Vec<Prompt>> {
     let name = "prompt";
     let right = "a string, a list of strings, token ids, or a list of lists of token ids";
     let Some(value) = fields.get(name) else {
@@ -149,17 +157,17 @@ fn prompts(app: &App, fields: &Fields) -> Result<Vec<Prompt>> {
         ApiError::field(name, format!("{place} {}, must be {right}", shown(value)))
     };
     match value {
-        Value::String(text) => Ok(vec![text_prompt(app, text)?]),
+        Value::String(text) => Ok(vec![text_prompt(app, text, echo)?]),
         Value::Array(list) => match list.first() {
             None => Err(ApiError::field(name, format!("is an empty list, must be {right}"))),
             Some(Value::String(_)) => list
                 .iter()
-                .map(|one| text_prompt(app, one.as_str().ok_or_else(|| wrong(one))?))
+                .map(|one| text_prompt(app, one.as_str().ok_or_else(|| wrong(one))?, echo))
                 .collect(),
-            Some(Value::Number(_)) => Ok(vec![id_prompt(app, list)?]),
+            Some(Value::Number(_)) => Ok(vec![id_prompt(app, list, echo)?]),
             Some(Value::Array(_)) => list
                 .iter()
-                .map(|one| id_prompt(app, one.as_array().ok_or_else(|| wrong(one))?))
+                .map(|one| id_prompt(app, one.as_array().ok_or_else(|| wrong(one))?, echo))
                 .collect(),
             Some(other) => Err(wrong(other)),
         },
@@ -173,7 +181,7 @@ fn continuation(app: &App, fields: &Fields, session: &Session) -> Result<Prompt>
     let one = |value: &Value| match value {
         Value::String(text) => {
             let ids = app.encode_continuation(session.ids(), text)?;
-            Ok(Prompt { ids: ids.into(), text: text.clone() })
+            Ok(Prompt { ids: ids.into(), text: String::new() })
         }
         Value::Array(list) => {
             Ok(Prompt { ids: app.ids("prompt", list)?.into(), text: String::new() })
@@ -198,19 +206,19 @@ fn continuation(app: &App, fields: &Fields, session: &Session) -> Result<Prompt>
     Ok(prompt)
 }
 
-fn text_prompt(app: &App, text: &str) -> Result<Prompt> {
+fn text_prompt(app: &App, text: &str, echo: bool) -> Result<Prompt> {
     let ids = app.encode_prompt(text)?;
-    app.prompt("prompt", ids, text.to_owned())
+    app.prompt("prompt", ids, if echo { text.to_owned() } else { String::new() })
 }
 
 /// A prompt of ids: they are taken as they are, and no BOS is added.
-fn id_prompt(app: &App, list: &[Value]) -> Result<Prompt> {
+fn id_prompt(app: &App, list: &[Value], echo: bool) -> Result<Prompt> {
     let ids = app.ids("prompt", list)?;
     let text = match &app.tokenizer {
-        Some(tokenizer) => {
+        Some(tokenizer) if echo => {
             tokenizer.decode(&ids).map_err(|error| ApiError::internal(error.to_string()))?
         }
-        None => String::new(),
+        _ => String::new(),
     };
     app.prompt("prompt", ids, text)
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::errors::ApiError;
 use super::fields::{Fields, shown};
 use super::sampling::Sampling;
-use super::{App, blocking};
+use super::{App, blocking, held};
 use crate::constraint::{Invalid, Source, Start, Vocabulary};
 use crate::engine::Request;
 
@@ -34,6 +34,11 @@ const ALONE: [(&str, &str); 5] = [
 ];
 
 impl Format {
+    /// Bytes of its description at most, about.
+    pub fn size(&self) -> u64 {
+        held::tree(serde_json::to_string(&self.source).unwrap_or_default().as_bytes())
+    }
+
     /// Reads the fields; `None` where they ask for any text.
     pub fn read(fields: &Fields) -> Result<Option<Format>> {
         let name = "grammar";

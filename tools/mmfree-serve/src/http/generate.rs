@@ -9,13 +9,14 @@ use serde::Serialize;
 use super::errors::ApiError;
 use super::sampling::Sampling;
 use super::{App, state};
-use crate::engine::{End, Request, Sequence, Update, Updates, What};
+use crate::engine::{End, Request, Sequence, UNREAD, Update, Updates, What};
 use crate::metrics::Stopwatch;
 
 /// A prompt: its ids, and what it reads like.
 #[derive(Clone, Debug)]
 pub struct Prompt {
     pub ids: Arc<[u32]>,
+    /// Empty where it is not echoed.
     pub text: String,
 }
 
@@ -69,12 +70,14 @@ impl Ask {
             let (stops, length) = (self.sampling.stops.clone(), before.len());
             let mut text = TextStream::new(decode, stops, limits.clone(), length);
             text.set_goes_on(self.return_state);
+            let text = Arc::new(text);
             for i in 0..self.sampling.n {
                 sequences.push(Sequence {
                     session: session.clone(),
                     prompt: Arc::clone(&prompt.ids),
-                    sampling: self.sampling.of(i),
-                    text: text.clone(),
+                    sampling: Arc::clone(&self.sampling.options),
+                    seed: self.sampling.options.seed.wrapping_add(i as u64),
+                    text: Arc::clone(&text),
                     score_prompt: self.logprobs.filter(|_| self.score_prompts),
                     score_tokens: self.logprobs,
                     return_session: self.return_state,
@@ -242,6 +245,11 @@ pub struct StreamOptions {
 }
 
 impl StreamOptions {
+    /// Tokens that a stream keeps at most for a reader who lags; `None` where all are kept to the end.
+    pub fn unread(self) -> Option<u64> {
+        self.stream.then_some(UNREAD as u64)
+    }
+
     pub fn read(fields: &super::fields::Fields) -> Result<StreamOptions, ApiError> {
         let stream = fields.bool("stream")?.unwrap_or(false);
         let name = "stream_options";

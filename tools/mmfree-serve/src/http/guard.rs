@@ -16,6 +16,9 @@ use crate::args::NetworkArgs;
 use crate::failure::Failure;
 use crate::keys::Keys;
 
+/// Bytes of a request's header at most. hyper's own limit is of its buffer, and lets through some that are larger.
+pub const HEADER: usize = 64 * 1024;
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Paths for which no key is needed, unless all are protected.
@@ -94,6 +97,7 @@ impl Guard {
     }
 
     fn client(&self, request: &Request) -> Result<Client, ApiError> {
+        check_size(request)?;
         self.check_host(request)?;
         let Some(keys) = &self.keys else { return Ok(Client { space: 0, known: true }) };
         let given = request.headers().get(header::AUTHORIZATION);
@@ -146,6 +150,20 @@ impl Guard {
     }
 }
 
+fn check_size(request: &Request) -> Result<(), ApiError> {
+    // With ": " and a line's end, as they came.
+    let fields = request.headers().iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
+    let uri = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    match uri + fields > HEADER {
+        true => Err(ApiError::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            format!("the header has {} bytes, must be {HEADER} at most", uri + fields),
+        )),
+        false => Ok(()),
+    }
+}
+
 /// The key of a header: the scheme's case makes no difference.
 fn bearer(value: &str) -> Option<&str> {
     let (scheme, key) = value.split_once(' ')?;
@@ -184,6 +202,9 @@ pub async fn check(
         }
     };
     let status = response.status().as_u16();
+    if status == StatusCode::TOO_MANY_REQUESTS.as_u16() {
+        app.metrics.refused.inc();
+    }
     let ms = start.elapsed().as_millis() as u64;
     if path == "/health" || path == "/metrics" {
         tracing::debug!(%method, %path, status, ms, "request");

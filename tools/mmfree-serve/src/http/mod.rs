@@ -9,6 +9,7 @@ mod fields;
 mod format;
 mod generate;
 mod guard;
+mod held;
 mod models;
 mod page;
 mod sampling;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware;
@@ -34,7 +35,9 @@ pub use activity::Activity;
 pub use app::{App, Head, now};
 pub use errors::ApiError;
 pub use fields::Fields;
-pub use guard::{Client, Guard};
+pub use guard::{Client, Guard, HEADER};
+
+use crate::memory::{Full, Held};
 
 /// All routes, behind the guard.
 pub fn router(app: Arc<App>, guard: Arc<Guard>, activity: Arc<Activity>) -> Router {
@@ -86,8 +89,14 @@ async fn wrong_method(method: axum::http::Method, uri: Uri) -> ApiError {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message).code("method_not_allowed")
 }
 
-/// The body of a request that says it is JSON, of so many bytes at most, if it comes in time.
-async fn body(app: &App, request: Request, limit: u64) -> Result<Bytes, ApiError> {
+/// The body of a request that says it is JSON, of so many bytes at most, if it comes in time; and the memory for it and for what
+/// is read of it, `readings` times.
+async fn body(
+    app: &App,
+    request: Request,
+    limit: u64,
+    readings: u64,
+) -> Result<(Vec<u8>, Held), ApiError> {
     let kind = request.headers().get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
@@ -112,15 +121,55 @@ async fn body(app: &App, request: Request, limit: u64) -> Result<Bytes, ApiError
     }
     let limited = Limited::new(request.into_body(), usize::try_from(limit).unwrap_or(usize::MAX));
     let time = Duration::from_secs(app.limits.io_timeout.into());
-    match tokio::time::timeout(time, limited.collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(ApiError::new(StatusCode::BAD_REQUEST, "the body broke off")),
+    let (body, mut held) = match tokio::time::timeout(time, collect(app, limited, stated)).await {
+        Ok(collected) => collected.map_err(|uncollected| match uncollected {
+            Uncollected::Full(full) => full.into(),
+            Uncollected::Broken(error) if error.is::<LengthLimitError>() => too_large(),
+            Uncollected::Broken(_) => ApiError::new(StatusCode::BAD_REQUEST, "the body broke off"),
+        })?,
         Err(_) => {
             let message = format!("the body did not come within {} s", time.as_secs());
-            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, message))
+            return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, message));
         }
+    };
+    held.resize(body.capacity() as u64 + readings * held::tree(&body))?;
+    Ok((body, held))
+}
+
+/// Why there is no body.
+enum Uncollected {
+    Full(Full),
+    Broken(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<Full> for Uncollected {
+    fn from(full: Full) -> Uncollected {
+        Uncollected::Full(full)
     }
+}
+
+/// The bytes of a body, of a stated length. Memory is held for those that have come, not for those that were promised.
+async fn collect(
+    app: &App,
+    mut body: Limited<Body>,
+    stated: Option<u64>,
+) -> Result<(Vec<u8>, Held), Uncollected> {
+    let stated = stated.and_then(|len| usize::try_from(len).ok()).unwrap_or(usize::MAX);
+    let (mut bytes, mut held) = (Vec::new(), app.budget.hold(0)?);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(Uncollected::Broken)?;
+        let Ok(data) = frame.into_data() else { continue };
+        let needed = bytes.len() + data.len();
+        if needed > bytes.capacity() {
+            let capacity = needed.max(stated.min(2 * bytes.capacity()));
+            // While it moves both are there.
+            held.resize((bytes.capacity() + capacity) as u64)?;
+            bytes.reserve_exact(capacity - bytes.len());
+            held.resize(bytes.capacity() as u64)?;
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok((bytes, held))
 }
 
 /// Runs what takes a while aside, so that others' answers go on.
@@ -166,5 +215,43 @@ mod tests {
             })
             .collect();
         assert_eq!(routes, described);
+        let files = &paths["/page/{file}"]["get"]["parameters"][0]["schema"]["enum"];
+        let files: Vec<&str> =
+            files.as_array().unwrap().iter().map(|file| file.as_str().unwrap()).collect();
+        assert_eq!(files, super::page::FILES.map(|(name, _, _)| name));
+    }
+
+    #[test]
+    fn the_description_has_every_field_that_is_read() {
+        let both = [
+            include_str!("sampling.rs"),
+            include_str!("generate.rs"),
+            include_str!("state.rs"),
+            include_str!("format.rs"),
+        ]
+        .concat();
+        let described: serde_json::Value = serde_json::from_str(super::models::OPENAPI).unwrap();
+        for (schema, own) in
+            [("Completion", include_str!("completions.rs")), ("Chat", include_str!("chat.rs"))]
+        {
+            let properties = described["components"]["schemas"][schema]["properties"].as_object();
+            let mut read = BTreeSet::new();
+            for text in [&both, own] {
+                for before in ["bool(\"", "float(\"", "whole(\"", "string(\"", "let name = \""] {
+                    read.extend(text.split(before).skip(1).filter_map(|rest| {
+                        let name = rest.split('"').next()?;
+                        name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_').then_some(name)
+                    }));
+                }
+            }
+            assert!(read.len() > 20, "{read:?}");
+            // Fields of stream_options and structured_outputs, and llama.cpp's grammar, which is refused.
+            for inner in ["continuous_usage_stats", "include_usage", "json_object", "grammar"] {
+                assert!(read.remove(inner), "{inner}");
+            }
+            for name in read {
+                assert!(properties.unwrap().contains_key(name), "{schema} has no {name}");
+            }
+        }
     }
 }

@@ -108,6 +108,7 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
 }
 
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
+    app.metrics.request_memory.set(app.budget.used() as i64);
     let mut response = app.metrics.text().into_response();
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -13,7 +13,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// Names below `/page/`, with types and contents.
-const FILES: [(&str, &str, &str); 9] = [
+pub const FILES: [(&str, &str, &str); 9] = [
     ("page.css", CSS, include_str!("../page/page.css")),
     ("icon.svg", SVG, include_str!("../page/icon.svg")),
     ("api.js", SCRIPT, include_str!("../page/api.js")),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
 
 use mmfree::{Error, GenerationConfig, SamplerOptions, Session, StopStrings};
 use serde_json::Value;
@@ -22,7 +23,7 @@ const STOP_LEN: usize = 1024;
 #[derive(Debug)]
 pub struct Sampling {
     /// How tokens are chosen, with the seed of the first text.
-    pub options: SamplerOptions,
+    pub options: Arc<SamplerOptions>,
     /// Texts for each prompt.
     pub n: usize,
     /// Tokens that end a text.
@@ -50,13 +51,14 @@ impl Sampling {
         if let Some(format) = &format {
             format.check_stops(fields)?;
         }
-        Ok(Sampling { options, n, eos, stops, format })
+        Ok(Sampling { options: Arc::new(options), n, eos, stops, format })
     }
 
-    /// The options of a prompt's text number `i`: its seed is so much larger.
-    pub fn of(&self, i: usize) -> SamplerOptions {
-        let seed = self.options.seed.wrapping_add(i as u64);
-        SamplerOptions { seed, ..self.options.clone() }
+    /// Bytes that it takes, about.
+    pub fn size(&self) -> u64 {
+        let form = self.format.as_ref().map_or(0, Format::size);
+        let tokens = self.options.logit_bias.len() + self.options.suppress_tokens.len();
+        form + 32 * tokens as u64 + (STOPS * STOP_LEN) as u64
     }
 }
 

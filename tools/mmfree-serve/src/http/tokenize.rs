@@ -6,11 +6,13 @@ use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use mmfree::Tokenizer;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::completions::read_ids;
 use super::errors::ApiError;
 use super::fields::Fields;
+use super::held::until_sent;
 use super::{App, Client, blocking};
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -23,32 +25,37 @@ fn limit(app: &App, client: Client) -> u64 {
     }
 }
 
+#[derive(Serialize)]
+struct Tokens {
+    count: usize,
+    max_model_len: u32,
+    tokens: Vec<u32>,
+}
+
 /// The ids of a text. As in vLLM, special tokens are added unless `add_special_tokens` (or `add_special`) says not to.
 pub async fn tokenize(
     State(app): State<Arc<App>>,
     Extension(client): Extension<Client>,
     request: Request,
 ) -> Result<Response> {
-    let body = super::body(&app, request, limit(&app, client)).await?;
+    let (body, mut held) = super::body(&app, request, limit(&app, client), 1).await?;
     let answer = blocking(move || {
         let fields = Fields::parse(&body)?;
-        let text = match fields.string("prompt")? {
-            Some(text) => Some(text),
-            None => fields.string("content")?,
-        };
-        let Some(text) = text else {
+        let (prompt, content) = (fields.string("prompt")?, fields.string("content")?);
+        let Some(text) = prompt.or(content) else {
             return Err(ApiError::field("prompt", "is missing, must be a string"));
         };
-        let special = match fields.bool("add_special_tokens")? {
-            Some(special) => Some(special),
-            None => fields.bool("add_special")?,
-        };
+        let special = fields.bool("add_special_tokens")?.or(fields.bool("add_special")?);
         // llama.cpp adds none unless asked.
-        let special = special.unwrap_or(fields.get("content").is_none());
-        let ids = if special { app.encode_prompt(text)? } else { app.encode(text, false)? };
-        Ok(json!({"count": ids.len(), "max_model_len": app.limits.max_prompt, "tokens": ids}))
+        let special = special.unwrap_or(content.is_none());
+        let tokens = if special { app.encode_prompt(text)? } else { app.encode(text, false)? };
+        // As JSON; the text has one byte for each token at least.
+        held.resize(held.bytes().max(16 * tokens.len() as u64))?;
+        let tokens = Tokens { count: tokens.len(), max_model_len: app.limits.max_prompt, tokens };
+        Ok((super::json(&tokens), held))
     });
-    Ok(super::json(&answer.await?))
+    let (response, held) = answer.await?;
+    Ok(until_sent(response, held))
 }
 
 /// The text of ids, special tokens spelt out.
@@ -57,7 +64,7 @@ pub async fn detokenize(
     Extension(client): Extension<Client>,
     request: Request,
 ) -> Result<Response> {
-    let body = super::body(&app, request, limit(&app, client)).await?;
+    let (body, held) = super::body(&app, request, limit(&app, client), 1).await?;
     let answer = blocking(move || {
         let fields = Fields::parse(&body)?;
         let list = fields.read("tokens", "a list of token ids", Value::as_array)?;
@@ -70,9 +77,9 @@ pub async fn detokenize(
             .tokenizer()?
             .decode_with_special(&ids)
             .map_err(|error| ApiError::internal(error.to_string()))?;
-        Ok(json!({"content": text, "prompt": text}))
+        Ok(super::json(&json!({"content": text, "prompt": text})))
     });
-    Ok(super::json(&answer.await?))
+    Ok(until_sent(answer.await?, held))
 }
 
 /// What lm-eval wants to know of the tokenizer.

@@ -118,6 +118,10 @@ fn what_cannot_be_honoured_is_named() {
     let server = Server::start(&["--chat-template", "plain"]);
     for (fields, param) in [
         (json!({"tools": [{"type": "function"}]}), "tools"),
+        (json!({"continue_final_message": true}), "continue_final_message"),
+        (json!({"echo": true}), "echo"),
+        (json!({"chat_template": "{{ 1 }}"}), "chat_template"),
+        (json!({"documents": [{"text": "x"}]}), "documents"),
         (json!({"tool_choice": "required"}), "tool_choice"),
         (json!({"response_format": {"type": "json_schema"}}), "response_format"),
         (json!({"messages": []}), "messages"),
@@ -134,7 +138,7 @@ fn what_cannot_be_honoured_is_named() {
         assert_eq!(answer.status, 400, "{fields}");
         assert_eq!(answer.json()["error"]["param"], param, "{fields}");
     }
-    let ignored = json!({"messages": [{"role": "user", "content": "Hi"}], "tools": [], "tool_choice": "none", "response_format": {"type": "text"}, "max_tokens": 1});
+    let ignored = json!({"messages": [{"role": "user", "content": "Hi"}], "tools": [], "tool_choice": "none", "response_format": {"type": "text"}, "max_tokens": 1, "min_tokens": 1, "ignore_eos": true});
     server.ask(PATH, &ignored);
 }
 

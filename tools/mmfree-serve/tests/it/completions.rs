@@ -66,7 +66,11 @@ fn sampling_options_are_those_of_the_command_line() {
                 ..own.clone()
             },
         ),
-        (json!({"temperature": null, "presence_penalty": 0, "logit_bias": {}, "best_of": 1}), own),
+        (
+            json!({"temperature": null, "presence_penalty": 0, "logit_bias": {}, "best_of": 1}),
+            own.clone(),
+        ),
+        (json!({"min_tokens": 0, "stop_token_ids": [], "mirostat": 0, "bad_words": null}), own),
     ] {
         let mut body = json!({"prompt": ids, "max_tokens": 30, "seed": -3, "stop": ["zzz", "qqq"]});
         body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());

@@ -61,6 +61,13 @@ fn fields_with_values_that_cannot_be_used_are_named() {
         (json!({"stream_options": {"include_usage": true}}), "stream_options", "\"stream\": true"),
         (json!({"suffix": "x"}), "suffix", "cannot"),
         (json!({"best_of": 2}), "best_of", "cannot"),
+        (json!({"min_tokens": 3}), "min_tokens", "cannot"),
+        (json!({"stop_token_ids": [3]}), "stop_token_ids", "cannot"),
+        (json!({"bad_words": ["x"]}), "bad_words", "cannot"),
+        (json!({"truncate_prompt_tokens": 3}), "truncate_prompt_tokens", "cannot"),
+        (json!({"prompt_logprobs": 0}), "prompt_logprobs", "echo"),
+        (json!({"include_stop_str_in_output": true}), "include_stop_str_in_output", "cannot"),
+        (json!({"mirostat": 2}), "mirostat", "cannot"),
         (json!({"model": 5}), "model", "must be a string"),
         (json!({"presence_penalty": 2.1}), "presence_penalty", "-2 to 2"),
         (json!({"frequency_penalty": "x"}), "frequency_penalty", "must be a number"),
@@ -131,6 +138,7 @@ fn requests_that_are_none_of_ours_are_errors_of_the_same_form() {
         ("POST", "/v1/completions", &[kind], &large, 413, "1000 bytes"),
         ("POST", "/tokenize", &[kind], &large, 413, "1000 bytes"),
         ("GET", "/health", &["host: evil.example"], "", 403, "--allowed-host"),
+        ("GET", "/health", &[&format!("x: {}", "a".repeat(70_000))], "", 431, "65536 at most"),
     ] {
         let answer = server.request(method, path, headers, body);
         assert_eq!(answer.status, status, "{method} {path}: {}", answer.text());

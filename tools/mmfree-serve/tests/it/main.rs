@@ -6,6 +6,7 @@ mod completions;
 mod errors;
 mod formats;
 mod load;
+mod memory;
 mod server;
 mod state;
 mod systemd;

@@ -41,6 +41,8 @@ fn ids_outside_the_vocabulary_and_missing_fields_are_errors() {
         ("/detokenize", json!({})),
         ("/tokenize", json!({})),
         ("/tokenize", json!({"prompt": 5})),
+        ("/tokenize", json!({"prompt": "a", "content": 5})),
+        ("/tokenize", json!({"prompt": "a", "add_special_tokens": true, "add_special": 5})),
     ] {
         assert_eq!(server.post(path, &body).status, 400, "{body}");
     }
