@@ -7,47 +7,26 @@ Needs Python's packages openai and lm-eval[api], and in the folder MODULES (`npm
 openai. Exits with 1 at the first difference.
 """
 
-import contextlib
 import json
 import math
 import os
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import openai
 from safetensors.numpy import load_file
 
+import served
+from served import check
+
 PROGRAMS = Path(sys.argv[1]).resolve()
 MODULES = Path(sys.argv[2]).resolve()
 TASKS = Path(__file__).resolve().parent / "tasks"
 PROMPT = "Once upon a time there was a"
-count = 0
-
-
-def check(good, what):
-    global count
-    count += 1
-    if not good:
-        sys.exit(f"FAILED: {what}")
-
-
-@contextlib.contextmanager
-def server(*args):
-    command = [PROGRAMS / "mmfree-serve", "--port", "0", "--threads", "1", "--log", "warn", *args]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        yield process.stdout.readline().strip()
-        process.terminate()
-        check(process.wait(60) == 0, "the server ends well")
-    finally:
-        process.kill()
-
-
-def infer(*args):
-    command = [PROGRAMS / "mmfree-infer", "--json", "--quiet", "--threads", "1", *args]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+infer = partial(served.infer, PROGRAMS)
 
 
 def with_openai(base):
@@ -166,8 +145,8 @@ def with_node(base):
         check(text == expected, f"node's {what}")
 
 
-with server("--chat-template", "plain") as base:
+with served.server(PROGRAMS, "--chat-template", "plain") as (base, _):
     with_openai(base)
     with_node(base)
     with_lm_eval(base)
-print(f"clients: {count} checks passed")
+print(f"clients: {served.count} checks passed")
