@@ -283,6 +283,11 @@ class Run:
         before = progress.seconds
         mark_time, mark_step = None, progress.step
         mean = None if progress.mean_loss is None else torch.tensor(progress.mean_loss, device=self.device)
+
+        def count():
+            progress.seconds = before + time.monotonic() - began
+            progress.mean_loss = None if mean is None else mean.item()
+
         # The first step whose gradient is not finite; checked when there is something to report.
         bad = torch.full((), math.inf, device=self.device)
         while progress.step < settings.steps:
@@ -294,6 +299,7 @@ class Run:
             stop = self.processes.agree(stop)
             if stop:
                 self._check(bad)
+                count()
                 return "by a signal" if stop == 1.0 else "as the time is over"
             loss, norm = self.step(progress.step)
             bad = torch.minimum(bad, torch.where(torch.isfinite(norm), math.inf, float(progress.step)))
@@ -311,10 +317,8 @@ class Run:
             if progress.step % options.log_every == 0 or last or due:
                 self._wait()
                 self._check(bad)
-                now = time.monotonic()
-                progress.seconds = before + now - began
-                progress.mean_loss = mean.item()
-                speed = (progress.step - mark_step) * step_tokens / max(now - mark_time, 1e-9)
+                count()
+                speed = (progress.step - mark_step) * step_tokens / max(time.monotonic() - mark_time, 1e-9)
                 self._report(speed, norm.item())
                 held = self._evaluate() if due or last else {}
                 self._record(held, speed, norm.item())
@@ -324,6 +328,7 @@ class Run:
             late = time.monotonic() - self.saved_at >= 60 * options.save_minutes
             if not last and self.processes.agree(float(late)):
                 self._check(bad)
+                count()
                 self.save()
         return None
 
@@ -335,10 +340,12 @@ class Run:
         progress, settings = self.progress, self.settings
         passes = self.plan.passes(progress.step)
         shown = " ".join(f"{name} {count:.2f}" for name, count in passes.items())
-        left = (settings.steps - progress.step) * settings.rows * settings.context / speed if speed > 0 else math.inf
+        # The first step has no speed: it compiles.
+        rest = (settings.steps - progress.step) * settings.rows * settings.context
+        pace = f"{speed / 1000:,.1f}k tokens/s  {_time(rest / speed)} left" if speed > 0 else "? tokens/s"
         self.processes.say(
             f"step {progress.step}/{settings.steps}  loss {progress.mean_loss:.4f}  lr {rate_at(progress.step - 1, settings):.2e}"
-            f"  norm {norm:.2f}  {speed / 1000:,.1f}k tokens/s  passes {shown}  {_time(left)} left"
+            f"  norm {norm:.2f}  passes {shown}  {pace}"
         )
         for name, count in passes.items():
             if count > PASSES and name not in self.warned:
@@ -451,8 +458,6 @@ def find_not_finite(model: HGRNBit, parts, dtype) -> str:
 
 
 def _time(seconds: float) -> str:
-    if math.isinf(seconds):
-        return "?"
     seconds = int(seconds)
     if seconds < 3600:
         return f"{seconds // 60}m{seconds % 60:02d}s"

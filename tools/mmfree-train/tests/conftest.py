@@ -13,7 +13,8 @@ from mmfree_train.cli import main
 ROOT = Path(__file__).resolve().parents[3]
 GOLDENS = ROOT / "tests" / "data" / "goldens"
 
-torch.set_num_threads(2)
+# More of them wait for each other longer than such small models take.
+torch.set_num_threads(1)
 
 
 def sentences(seed: int, count: int) -> str:
