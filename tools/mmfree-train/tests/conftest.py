@@ -11,6 +11,8 @@ import torch
 from mmfree_train.cli import main
 
 ROOT = Path(__file__).resolve().parents[3]
+# For the runs that are processes of their own.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "tools" / "mmfree-train"), os.environ.get("PYTHONPATH")]))
 GOLDENS = ROOT / "tests" / "data" / "goldens"
 
 # More of them wait for each other longer than such small models take.

@@ -70,7 +70,7 @@ def test_processes_and_parts_of_a_step_compute_the_same_step(data, tmp_path):
     losses = {}
     for name, options in (("whole", []), ("parts", ["--accumulate", 2])):
         assert start(tmp_path / name, data, *options, "--eval-every", 1, steps=3) == 0
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "mmfree_train", "run"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "mmfree_train", "run"]
     options = [data, "-o", tmp_path / "two", *SMALL, "--steps", 3, "--eval-every", 1, "--log-every", 10]
     done = subprocess.run([str(part) for part in (*command, *options)], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
@@ -213,3 +213,21 @@ def test_fine_tuning_from_a_folder_and_from_a_model_file_learns(data, trained, t
         assert run_cli("run", data, "-o", folder, "--from", model, *tuning) == 0
         after = json.loads((folder / "training" / "evaluation.json").read_text())["unseen"]["bits_per_byte"]
         assert after < before
+
+
+def test_where_compiling_fails_training_goes_on_without(request, tmp_path, capsys):
+    this = run_of(request.getfixturevalue("data"), tmp_path / "m")
+    plain = this.gradients(0).item()
+    this.compiled = True
+
+    def broken(*_):
+        raise RuntimeError("no C++ compiler\nand more")
+
+    this.model._head_loss = broken
+    loss, _ = this.step(0)
+    assert loss.item() == plain and not this.compiled
+    assert "note: torch.compile does not work here, goes on without it, slower: no C++ compiler\n" in capsys.readouterr().err
+    # Asked for, it is an error.
+    this.options.compile, this.compiled, this.warm, this.model._head_loss = "on", True, False, broken
+    with pytest.raises(RuntimeError):
+        this.step(0)
