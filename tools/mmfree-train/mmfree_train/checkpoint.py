@@ -150,6 +150,8 @@ def generation_config(config: Config) -> str:
         "eos_token_id": config.eos_token_id,
         "do_sample": True,
         "temperature": 0.7,
+        # Transformers takes 50 where there is none.
+        "top_k": 0,
         "top_p": 0.9,
     }
     return json.dumps({key: value for key, value in keys.items() if value is not None}, indent=2) + "\n"

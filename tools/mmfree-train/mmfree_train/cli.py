@@ -226,7 +226,9 @@ def _run(a):
         )
         if a.resume:
             saved = state.load(a.output / state.FOLDER)
-            check_vocabulary(saved.config.vocab_size, prepared)
+            held = [what.name for what in prepared.held_out]
+            if (saved.settings.sources, saved.settings.held_out) != (prepared.summary(), held):
+                raise Failure(f"{prepared.path}: is not the data that the run in {a.output} was begun with")
             this = run.Run(prepared, saved.config, saved.settings, options, processes)
             this.resume(saved)
             processes.say(f"going on after step {saved.progress.step} of {saved.settings.steps}")
@@ -341,6 +343,8 @@ def _settings(a, prepared, config, weights, processes):
         mix=a.mix or [],
         eval_every=max(1, steps // 10) if a.eval_every is None else a.eval_every,
         best=best,
+        sources=prepared.summary(),
+        held_out=names,
         started_from=str(a.start) if tuning else None,
     )
     processes.say(

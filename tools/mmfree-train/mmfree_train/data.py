@@ -49,7 +49,12 @@ class Data:
 
     @property
     def tokens(self) -> int:
+        """Tokens of all sources."""
         return sum(len(source.ids) for source in self.sources)
+
+    def summary(self) -> list[list]:
+        """Name and tokens of each source."""
+        return [[source.name, len(source.ids)] for source in self.sources]
 
 
 def read(folder: Path) -> Data:

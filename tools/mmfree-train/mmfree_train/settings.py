@@ -52,6 +52,9 @@ class Settings:
     mix: list[str]
     eval_every: int
     best: str
+    # Names and tokens of the sources, and names of the held-out texts: a run goes on with the same data.
+    sources: list[list]
+    held_out: list[str]
     started_from: str | None = None
 
 

@@ -86,6 +86,12 @@ def test_files_and_models(capsys, data, trained, texts, tmp_path):
             fails(capsys, 1, text, *arguments)
 
 
+def test_a_run_goes_on_with_its_own_data_alone(capsys, trained, texts, tmp_path):
+    other = tmp_path / "other"
+    assert run_cli("prepare", texts / "book.txt", "-o", other, "--tokenizer", trained) == 0
+    fails(capsys, 1, "is not the data", "run", other, "-o", trained, "--resume", "--device", "cpu")
+
+
 def test_a_damaged_model_file_is_found(capsys, texts, tmp_path):
     damaged = bytearray((ROOT / "models" / "demo.mmfree").read_bytes())
     damaged[len(damaged) // 2] ^= 1

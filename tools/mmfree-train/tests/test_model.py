@@ -77,6 +77,18 @@ def test_goldens_meet_the_criterion_in_every_variant():
     assert share(by_kind["m"]) >= 0.80 and share(by_kind["n"]) >= 0.80
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_a_state_dict_has_the_names_and_shapes_of_a_checkpoint(case):
+    read = checkpoint.read(GOLDENS / case)
+    ours = {name: tensor.shape for name, tensor in HGRNBit(read.config).state_dict().items()}
+    # A tied head is no tensor of its own, and no query's convolution is read by anything.
+    theirs = {name: tensor.shape for name, tensor in read.tensors.items() if "q_conv1d" not in name}
+    if read.config.tie_word_embeddings:
+        del ours["lm_head.weight"]
+        theirs.pop("lm_head.weight", None)
+    assert ours == theirs
+
+
 def loop(x, f):
     h, rows = torch.zeros_like(x[:, 0]), []
     for t in range(x.shape[1]):

@@ -125,6 +125,7 @@ def run_of(prepared, output, **keys):
     settings = Settings(
         rows=8, context=32, steps=20, learning_rate=4e-3, floor=0.02, warmup=2, weight_decay=0.1, clip=1.0, beta1=0.9, beta2=0.95,
         seed=0, aligned=0.5, accumulate=1, precision="float32", mix=[], eval_every=0, best="mean",
+        sources=[], held_out=[],
     )  # fmt: skip
     options = run.Options(output, "cpu", "off", None, 5.0, 5, "latent", "float32", "best")
     read = data.read(prepared)
@@ -187,7 +188,7 @@ def test_passes_are_counted_and_too_many_are_warned_of(data, tmp_path, capsys):
 
 
 def test_the_rate_warms_up_and_falls_as_a_cosine():
-    settings = Settings(1, 1, 110, 1.0, 0.1, 10, 0, 1, 0.9, 0.95, 0, 0, 1, "float32", [], 0, "mean")
+    settings = Settings(1, 1, 110, 1.0, 0.1, 10, 0, 1, 0.9, 0.95, 0, 0, 1, "float32", [], 0, "mean", [], [])
     assert [rate_at(step, settings) for step in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1.0])
     assert rate_at(10, settings) == pytest.approx(1.0)
     assert rate_at(60, settings) == pytest.approx(0.55)
