@@ -408,3 +408,9 @@ def main(arguments: list[str] | None = None) -> int:
     except MemoryError:
         print("error: out of memory", file=sys.stderr)
         return 1
+    except RuntimeError as error:
+        # What PyTorch says where there is no memory; anything else is a fault of this program.
+        if "allocate memory" not in str(error) and "out of memory" not in str(error):
+            raise
+        print("error: out of memory: a smaller model, a smaller --batch-tokens or a larger --accumulate takes less", file=sys.stderr)
+        return 1

@@ -113,7 +113,11 @@ def config_keys() -> dict:
 def write(folder: Path, tokenizer: Tokenizer):
     """Writes the files of a tokenizer that was trained here."""
     write_text(folder / "tokenizer_config.json", json.dumps(config_keys(), indent=2) + "\n")
-    write_text(folder / "tokenizer.json", tokenizer.to_str(pretty=False))
+    keys = json.loads(tokenizer.to_str())
+    # As one string, which every version of the library reads; those before 0.20, which the original code goes with, read no pairs.
+    merges = keys["model"]["merges"]
+    keys["model"]["merges"] = [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
+    write_text(folder / "tokenizer.json", json.dumps(keys, ensure_ascii=False))
 
 
 class TextTokenizer:
