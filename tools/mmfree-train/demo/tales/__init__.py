@@ -1,0 +1,1 @@
+"""A small simulated world and the grammar that tells stories about it."""

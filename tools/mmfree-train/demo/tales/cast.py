@@ -1,0 +1,216 @@
+"""Casting: characters and things of one story, chosen so that they can be told apart."""
+
+from . import world as w
+from .engine import Story, Thing, Who
+
+
+class Cast(Story):
+    def new_name(self, g):
+        for _ in range(20):
+            if self.p(0.07):
+                first, middle, last = w.SYLLABLES
+                name = self.pick(first) + self.pick(middle) + self.pick(last)
+            else:
+                name = self.pick(w.GIRLS if g == "f" else w.BOYS)
+            if all(name[:2] != n[:2] for n in self.env.get("_names", [])):
+                break
+        self.env.setdefault("_names", []).append(name)
+        return name
+
+    def gender(self):
+        """Mostly another one than the last character's, so that pronouns stay clear."""
+        last = self.env.get("_g")
+        g = ("f" if last == "m" else "m") if last and self.p(0.68) else self.pick("mf")
+        self.env["_g"] = g
+        return g
+
+    def child(self, key, g=None):
+        g = g or self.gender()
+        self.env["_g"] = g
+        who = Who([self.new_name(g)], g, "girl" if g == "f" else "boy", trait=self.fresh(w.TRAITS), age=self.pick("six seven eight nine ten eleven twelve".split()), animal=False, child=True)
+        who.a = f"a {who.kind}"
+        who.call = who.name
+        self.env[key] = who
+        return who
+
+    def grown(self, key, job=None):
+        """A grown-up with a trade or a house: "the miller", "old Mrs Tanaka", "Hamid the ferryman"."""
+        g = self.gender()
+        job = job or self.fresh(w.JOBS)
+        if job == "postman" and g == "f":
+            job = "postwoman"
+        if job.endswith("man") and job not in ("postman",) and g == "f":
+            job = {"fisherman": "fishwife", "ferryman": "ferrywoman", "night watchman": "night nurse"}.get(job, job)
+        name, sur = self.new_name(g), self.pick(w.SURNAMES)
+        title = {"f": "Mrs", "m": "Mr"}[g]
+        style = self.r.random() if key != "h" else 0.3 + 0.3 * self.r.random()
+        if key == "h" and self.p(0.5):
+            title, sur, style = "", name, 0.5
+        if style < 0.3:
+            names = [f"the {job}"]
+            a = f"a {job}"
+        elif style < 0.6:
+            names = [f"{title} {sur}".strip()]
+            a = f"{names[0]} the {job}"
+        elif style < 0.8:
+            names = [f"old {name}" if self.p(0.5) else name, f"the {job}"]
+            a = f"{names[0]} the {job}"
+        else:
+            names = [name, f"the {job}"]
+            a = f"{name}, the {job},"
+        who = Who(names, g, "woman" if g == "f" else "man", trait=self.fresh(w.TRAITS), job=job, animal=False, child=False, a=a.rstrip(","), intro=a)
+        who.call = f"{title} {sur}".strip() if 0.3 <= style < 0.6 else name if style >= 0.6 else "neighbour" if self.p(0.5) else "my friend"
+        who.jobname = f"a {job}"
+        self.env[key] = who
+        return who
+
+    def relative(self, key, of):
+        g = self.gender()
+        rel = self.fresh(w.RELATIVES[g])
+        own = self.env[of]
+        who = Who(["{%s.his} %s" % (of, rel)], g, rel, trait=self.fresh(w.TRAITS), animal=False, child=False, rel=rel)
+        who.a = f"{own.his} {rel}"
+        who.call = {"mother": "Mum", "father": "Dad"}.get(rel, rel.capitalize() if " " not in rel and "-" not in rel else "you old dear")
+        if rel.startswith("big "):
+            who.call = self.new_name(g)
+        self.env[key] = who
+        return who
+
+    def beast(self, key, kinds=None, named=None):
+        for _ in range(10):
+            kind = self.fresh(kinds or list(w.ANIMALS))
+            if kind not in self.env.get("_kinds", []):
+                break
+        self.env.setdefault("_kinds", []).append(kind)
+        home, food, gift, size, lives, moved = w.ANIMALS[kind]
+        g = self.gender()
+        if named is None:
+            named = self.p(0.62)
+        if named:
+            for _ in range(20):
+                name = self.pick(w.PET_NAMES if self.p(0.75) else (w.GIRLS if g == "f" else w.BOYS))
+                if all(name[:2] != n[:2] for n in self.env.get("_names", [])) and name.lower() != kind:
+                    break
+            self.env.setdefault("_names", []).append(name)
+            names = [name, f"the {kind}"]
+            a = f"{name} the {kind}"
+        else:
+            names = [f"the {kind}"]
+            a = f"a {kind}"
+        who = Who(names, g, kind, trait=self.fresh(w.TRAITS), home=home, food=food, gift=gift, size=size, lives=lives, moved=moved, animal=True, child=False, a=a)
+        who.kinds = w.plural(kind)
+        who.call = names[0].removeprefix("the ")
+        who.aa = f"a {kind} [called|named|by the name of] {names[0]}" if named else f"a {kind}"
+        who.Aname = f"{names[0]} the {kind}" if named else f"the {kind}"
+        self.env[key] = who
+        return who
+
+    def thing(self, key, kinds=None, plain=False):
+        n = self.fresh(kinds or list(w.THINGS))
+        use, adjectives = w.THINGS[n]
+        adj = self.pick(adjectives.split()) if self.p(0.75) else self.pick(["old", "little", "good", "plain", "battered", "fine", "strange"])
+        thing = Thing(n, "" if plain else adj, use, pl=n == "boots")
+        if n == "boots":
+            thing.a = f"a pair of {adj} boots"
+        self.env[key] = thing
+        return thing
+
+    def place(self, key, name):
+        at, realm, details = w.PLACES[name]
+        self.env[key] = Place(name, at, realm, details)
+        return self.env[key]
+
+    # -- people, animals and things in passing: {#who}, {#thing} ... ------------------------------------------------------
+    def some_detail(self):
+        return self.fresh(self.env["pl"].details)
+
+    def some_who(self):
+        """Somebody of the neighbourhood, by name or trade."""
+        draw = self.r.random()
+        if self.beastly and draw < 0.8:
+            kind = self.pick(list(w.ANIMALS))
+            return self.pick(("the %s" % kind, "%s the %s" % (self.pick(w.PET_NAMES), kind), "old %s" % self.pick(w.PET_NAMES), "the %s's %s" % (kind, self.pick(("wife", "sister", "uncle", "children", "mother")))))
+        if draw < 0.3:
+            return self.pick(("Mrs ", "Mr ", "Miss ", "old Mrs ", "old Mr ", "Doctor ", "Captain ")) + self.pick(w.SURNAMES)
+        if draw < 0.5:
+            return "the " + self.pick(w.JOBS)
+        if draw < 0.62:
+            return "the %s's %s" % (self.pick(w.JOBS), self.pick(("wife", "son", "daughter", "sister", "brother", "mother", "nephew", "cousin", "apprentice", "twins")))
+        name = self.pick(w.GIRLS + w.BOYS)
+        if draw < 0.78:
+            return self.pick(("old ", "little ", "young ", "big ", "cousin ", "long ")).replace("cousin", "Cousin") + name
+        return name + self.pick(("", "", " from the mill", " next door", " from the corner", " with the red beard", " from upstairs", " the twin", " from across the road")).replace(" with the red beard", "")
+
+    def some_who1(self):
+        """Somebody in passing who then speaks, as <w:...>."""
+        name = self.some_who()
+        self.env["w"] = Who([name], "x", "somebody", animal=False, call=name)
+        return name
+
+    def some_thing(self):
+        n = self.pick(list(w.THINGS))
+        if n == "boots":
+            return "a boot"
+        return "a " + (self.pick(w.THINGS[n][1].split()) if self.p(0.6) else self.pick(w.COLOURS + ["old", "small", "broken", "worn", "very old"])) + " " + n
+
+    def some_noun(self):
+        return self.pick([n for n in w.THINGS if n != "boots"])
+
+    def some_animal(self):
+        return self.pick(("a ", "a ", "a young ", "an old ", "a fat ", "a thin ", "a sleepy ", "a cross ", "a wet ", "a lame ")) + self.pick(list(w.ANIMALS))
+
+    def some_pet(self):
+        return self.pick(w.PET_NAMES)
+
+    def some_food(self):
+        return self.pick(w.FOODS)
+
+    def some_colour(self):
+        return self.pick(w.COLOURS)
+
+    def some_name(self):
+        return self.pick(w.GIRLS + w.BOYS)
+
+    def some_home(self):
+        return self.pick(self.pick(list(w.HOMES.values())))
+
+    def some_place(self):
+        return "the " + self.pick([n for n in w.PLACES if n != "school"])
+
+    def some_at(self):
+        return self.pick(list(w.PLACES.values()))[0]
+
+    def some_sight(self):
+        """A small scene in passing."""
+        who = self.pick(SIGHT_WHO) if self.p(0.5) else self.some_who()
+        return self.x("%s %s" % (who, self.pick(SIGHT_DOES)))
+
+    def setting(self, realms=None):
+        """The realm of the story, the hero's home, three places in it."""
+        realm = self.pick(realms or [r for r in w.REALMS if r not in ("castle", "desert") or self.p(0.5)])
+        names = list(w.REALMS[realm])
+        others = [n for n in w.PLACES if n not in names]
+        self.r.shuffle(names)
+        names += self.r.sample(others, 3)
+        for key, name in zip(("pl", "pl2", "pl3"), names):
+            self.place(key, name)
+        self.env["home"] = self.pick(w.HOMES[realm])
+        self.env["realm"] = realm
+        self.some_who1()
+
+
+class Place:
+    def __init__(self, name, at, realm, details):
+        self.name, self.at, self.realm, self.details = name, at, realm, details
+        self.the = name if name == "school" else "the " + name
+        self.to = "to " + self.the
+
+    def __str__(self):
+        return self.the
+
+
+SIGHT_WHO = """a barefoot boy|two nuns|an old man with a pipe|a girl on stilts|a woman with a goose under her arm|three soldiers|a tall man in a yellow coat|a child with a balloon|a man with a double bass|some sailors|a very small policeman
+a woman with a pram full of potatoes|two sisters with one umbrella|a boy with a paper crown|a blind man with a dog|a bride|a tired clown|an old woman in seven skirts|a postman without a hat|somebody's grandmother|a man with a ladder""".replace("\n", "|").split("|")
+SIGHT_DOES = """went by with {#thing}|was arguing with {#who} about {#food}|led {#animal} past {#place}|sold {#food} from a tray|stopped to tie a shoelace|was looking for {#thing}|sang a song about {#animal}|carried {#thing} on one shoulder
+bought {#food} and dropped half of it|waved to {#who}|was chasing {#animal}|slept with a newspaper over the face|hummed and mended {#thing}|tried to sell {#who} {#thing}|asked the way to {#place}|fed crumbs to {#animal}
+whistled for a dog called {#pet}|ran past, late for something|leaned on the wall and ate {#food}|was scrubbing {#thing}|told {#who} a long story|pushed a cart of {#colour} apples|laughed at something that {#who} had said""".replace("\n", "|").replace("of {#colour} apples", "of apples").split("|")
