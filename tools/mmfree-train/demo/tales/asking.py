@@ -55,7 +55,7 @@ def request(story):
     elif draw < 0.62 and found:
         story.r.shuffle(found)
         values["about"], forms = " and ".join(found[:2]), ABOUT
-    elif draw < 0.88 and hero is not None:
+    elif draw < 0.88 and hero is not None and (hero.g != "i" or story.env["name0"] in "".join(story.out)):
         name = story.env.get("name0") or hero.names[0]
         if name.startswith("the "):
             values["about"], forms = "a " + hero.kind, ABOUT

@@ -33,7 +33,7 @@ There was not a [breath of wind|cloud in the sky|leaf moving|sound to be heard].
 [Clouds|Grey clouds|Big white clouds] [sailed|hurried|rolled|drifted] [over|past] [the hills|the chimneys|like ships|as if they were late].
 The air [smelled|tasted] of [snow|rain|cut grass|smoke|wet leaves|hay|salt|thunder|apples].
 [Thunder|A storm] [grumbled|muttered|rumbled] [far away|behind the hills|over the water].
-It was so [hot|cold|wet|windy] that [even the dogs stayed indoors|nobody went out without need|the hens would not leave their house|the milk turned|people talked of nothing else|the washing froze on the line|birds sat about with their beaks open]
+It was so [hot|cold|wet|windy] that [even the dogs stayed indoors|nobody went out without need|the hens would not leave their house|the milk turned|people talked of nothing else|the washing froze on the line|birds sat about with their beaks open].
 The [first stars|moon|evening star] [came out|had just risen|showed above the trees|stood over the barn].
 [A thin rain fell|Drizzle blew about|A few flakes fell], [hardly worth an umbrella|the kind that gets into your collar|and the lamps were lit early].
 sense =

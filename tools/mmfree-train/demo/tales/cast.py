@@ -159,6 +159,9 @@ class Cast(Story):
     def some_animal(self):
         return self.pick(("a ", "a ", "a young ", "an old ", "a fat ", "a thin ", "a sleepy ", "a cross ", "a wet ", "a lame ")) + self.pick(list(w.ANIMALS))
 
+    def some_animals(self):
+        return w.plural(self.pick(list(w.ANIMALS)))
+
     def some_pet(self):
         return self.pick(w.PET_NAMES)
 

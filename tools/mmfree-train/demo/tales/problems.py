@@ -26,9 +26,9 @@ problem("a kitten on a roof", "town village farm home school", [
 ], "kind", ("Where was the kitten?", "It was on the roof."))
 
 problem("a clock that stopped", "town village home school farm", [
-    "The [old|tall|big] clock in the [hall|kitchen|square|schoolroom] had [stopped|stopped in the night|stopped at {@hour} minutes past {@hour}].",
+    "At {@hour} minutes past {@hour}, the [tall|painted|big] clock [in the kitchen|in the square|in the schoolroom|of the {#noun} seller|over {#who1}'s shop] gave up.",
     "[Nobody|No one] noticed it at first. Then {h} [said|looked up]: the clock [was not ticking|had stopped|stood still].",
-    "It was too quiet. {h} [listened|stood still and listened] and knew [what was missing|why]: the [old|big|grandfather] clock had stopped.",
+    "It was too quiet. {h} [listened|stood still and listened] and knew [what was missing|why]: the [tall|big|grandfather] clock had stopped.",
 ], ["[The whole house|Everybody|The whole street] lived by that clock. [Now the bread burned|Now people came an hour late|Now nobody knew when to go to bed].", "It had [never stopped before|gone for a hundred years|been great-grandfather's].", "<b/cross:[Without it I can't tell noon from night|We shall have to throw it out|It's only fit for firewood].>"], [
     "{h} wound it up [as far as it would go|until the key would not turn]. It [ticked four times|said tick, but not tock|gave a groan] and stopped again.",
     "{h} [gave it a little push|tapped it on the side|shook it, only a little]. [Something rattled inside|The hands fell down to half past six|A puff of dust came out], and that was all.",
