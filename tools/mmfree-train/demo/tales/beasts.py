@@ -57,7 +57,7 @@ From that day on there was always [a light|a bowl of {q.food}] [in the window|by
 """)
 
 
-@plot(4)
+@plot(3)
 def gifted(s):
     """An animal in need, and another, looked down on, whose gift is what is wanted."""
     h = s.start(["forest", "farm", "river", "hill", "sea"], hero="beast")
@@ -95,11 +95,11 @@ CONTESTS = [
     ("who could carry an egg to {pl2.the}", "ran, [and the egg ran too, down {h.his} chest|and had scrambled egg between the toes]", "[rolled it in moss|put it in {#thing}] and walked as if asleep. On the last yard it hatched, and [walked over the line by itself|counted as two]"),
     ("who could tell the best story", "told one of {h.self} that [was longer than winter|had forty battles in it], and [{#animal} snored|the judge asked twice how long it still went on]", "told of a small light in a window, and nothing more. Nobody said a word, [and two of them went home to see their mothers|and then the owl blew her nose]"),
     ("who could stand on one leg the longest", "stood like {#thing}, until a fly [sat on {h.his} nose|came]", "had stood on one leg every night since childhood and [was asleep|did not know that it was hard]"),
-    ("who could build the best house before the rain", "built a tower [with a balcony and a flag|of {#noun}s], and the first gust took it", "piled stone on stone, moss between, and a door towards the south. [By evening everybody sat in it|That night eleven animals slept there], the loser in the driest corner"),
+    ("who could build the best house before the rain", "built a tower [with a balcony and a flag|of {#nouns}], and the first gust took it", "piled stone on stone, moss between, and a door towards the south. [By evening everybody sat in it|That night eleven animals slept there], the loser in the driest corner"),
 ]
 
 
-@plot(2)
+@plot(1)
 def contest(s):
     """A boaster and a quiet one."""
     h = s.start(["forest", "farm", "river", "hill"], hero="beast")
@@ -108,8 +108,8 @@ def contest(s):
     s.set(what=what, place2="{#place}", loses=loses, wins=wins)
     s.beast("j", ["owl", "toad", "heron", "tortoise", "goat"])
     s.about = f"a {h.kind} and a {q.kind} and a contest"
-    s.para(s.opening() if s.p(0.6) else s.scene(0.6), "{h.Aname} [could not stop boasting|talked of nothing but {h.self}|was the finest animal {pl.at}, and said so]. <h:[Nobody is as good at anything as I am|I am the best there is|Who can beat me? Nobody]!> {^#animal} [yawned|had heard it before|nodded, for it was easier].")
-    s.para("[One day|{^when0},] {q.Aname} [had enough|looked up from {q.his} {q.food}|cleared {q.his} throat].".replace("{^when0}", s.x("{@when}").capitalize() if False else s.x("{@when}")), "<q:[Shall we see?|Prove it.|I'll try you.] [I'm no good at it, but I like to see things done|It would pass the time].>", "And so it was to be {what}, with {j.Aname} as judge. [Everybody came|They came from as far as {#place}|Even {#animal} came], and {#who} [sold {#food}|took bets].", s.maybe(0.4, "{@passing}", "{@weather}"))
+    s.para(s.opening() if s.p(0.6) else s.scene(0.6), "{h.Aname} [could not stop boasting|talked of nothing but {h.self}|was the finest animal {pl.at}, and said so]. <h:[Nobody is as good at anything as I am|I am the best there is|Who can beat me? Not even {#who}]!> {^#animal} [yawned|had heard it before|nodded, for it was easier].")
+    s.para("[One day|{^when0},] {q.Aname} [had enough|looked up from {q.his} {q.food}|cleared {q.his} throat].".replace("{^when0}", s.x("{@when}").capitalize() if False else s.x("{@when}")), "<q:[Shall we see?|Prove it.|I'll try you.] [I'm no good at it, but it would pass the time|I've beaten {#who}, and that was hard|It's that or another evening with {#who}].>", "And so it was to be {what}, with {j.Aname} as judge. [Everybody came|They came from as far as {#place}|Even {#animal} came], and {#who} [sold {#food}|took bets].", s.maybe(0.4, "{@passing}", "{@weather}"))
     s.para("{j} [raised one foot|coughed|called, \"Begin!\"].", s.broken("{h} {loses}. {q} {wins}."), s.maybe(0.4, "{@micro}"))
     s.para("<j:[{^q.name} has won|There is no question|I have seen enough].> {h} [said nothing for the first time in years|looked for words and found none|went very quiet].", s.pick(["<q:[You were good too|It was only luck|You run beautifully. You only stop too often]. [Shall we eat?|Are you hungry?|Come, there's {q.food}.]>", "<h:[Well done|How did you do it|I never thought]...> <q:[I had time|I didn't think of winning|Nobody was looking at me. That helps].>", "[After that {h} boasted only on Sundays|From then on {h} boasted of knowing {q>}|They are friends now, and {h} does most of the talking]."]))
     s.para(*s.ending(s.pick(["friend", None, None])))
@@ -131,14 +131,14 @@ first_step =
 [A ball|A leaf|{^#thing}] blew over the fence, and {h} had to [ask for it|knock]. [The door opened a crack|Two eyes looked out].
 at_home =
 Inside, it was [neat as a shell|full of clocks, all wrong|warm, and it smelled of {#food}]. <q:You're the first. [I baked for twenty, the day I came|I've had the water on the boil since Monday].>
-{q} [showed {h>} {#thing}|told {h>} about {#place}, where everyone sleeps standing up|knew a game with {#noun}s]. [They laughed till the {#noun} shook|It got late without their noticing].
+{q} [showed {h>} {#thing}|told {h>} about {#place}, where everyone sleeps standing up|knew a game with {#nouns}]. [They laughed till the {#noun} shook|It got late without their noticing].
 new_end =
 [The next day|On Sunday] {h} brought {#animal} along, and {#animal} brought {#animal}. [Soon there was no chair free|By winter nobody could remember who had been afraid].
 When [the storm came|{#animal} fell ill|the roof of the [tool|boat|wood|goat] shed blew off], it was {q} who [came first|sat up all night|held the rope], and after that nobody said "{q.kinds}" any more. They said "{q.name}".
 """)
 
 
-@plot(1.5)
+@plot(2)
 def newcomer(s):
     """Somebody new, gossip, and a first step."""
     h = s.start(["forest", "farm", "river", "hill", "sea"], hero="beast")
@@ -156,16 +156,16 @@ def newcomer(s):
 
 # magic: (thing, what it did, its rule, how it goes wrong, how it is put right)
 MAGIC = [
-    ("lantern", "showed not what was in front of you, but what somebody was hiding", "never to shine it on a friend", "{h} shone it on {q}. There, under {q'} coat, was {#thing}, wrapped in paper: {h.his} own birthday present. [All the surprise was gone|{q} cried]", "{h} gave it back to the {wood} and kept {h.his} eyes shut on {h.his} birthday, twice as long as needed"),
-    ("kettle", "made tea that let you understand {kindpl}", "to drink only one cup a day", "{h} drank four. Now the {kindpl} did not stop talking, all night long, about {food3} and nothing else", "{h} had to drink {n5} glasses of plain water and apologise to each of them by name"),
-    ("pencil", "drew things that became real for one hour", "to draw nothing that breathes", "{h} drew {#animal}. It [looked at {h} with sad eyes|asked how long it had]. There were fifty minutes left", "{h} spent the whole hour showing it the world: {#place}, {#food}, the stars. It was [content|a good hour]. The pencil is in the {wat} now"),
-    ("whistle", "called the wind", "to thank the wind each time", "{h} forgot, once. The wind stayed, took {#who}'s roof, {#who}'s washing and a cow called {#pet}, and would not go", "{h} climbed to the roof, shouted \"Thank you!\" until {h.he} was hoarse, and the wind [set down the cow in {#place}|laid itself at {h.his} feet like a dog]"),
-    ("mirror", "showed you as you would be in ten years", "to look only once", "{h} looked every day, and each day the face was a little sadder, for somebody who only looks in mirrors gets up to nothing", "{h} hung it face to the wall and went out. [The next time, years later, it showed somebody laughing|Nobody has looked since]"),
-    ("spoon", "made everything taste of your happiest day", "to lend it to anyone who asked", "{h} hid it. From that hour it tasted of tin", "{h} gave it to {#who1}, who had not smiled since the spring. {^w} ate one spoonful of soup and began to hum"),
-    ("broom", "swept by itself, and also swept away worries", "to say \"enough\" in time", "{h} forgot to say it. It swept out the dust, the worries, the names of things and [all the Tuesdays|the way home]", "{q} caught it by the tail and sat on it. It took till evening to carry everything back in, worries and all, and {h} was glad of every one"),
-    ("book", "wrote down each day before it happened", "not to read ahead", "{h} read ahead. \"{^#who1} will fall into the {wat},\" it said. {h} ran to warn {w>}, who jumped with fright and fell into the {wat}", "{h} pulled the wet person out, and fed the book to the stove. The last page burned green. It said, \"Well done\""),
-    ("coat", "made you so small that you fitted into a {#noun}", "to be home before the clock struck {@hour}", "the clock struck, and {h} sat, no bigger than a bean, among {#who}'s peas", "{q} heard a pea shouting. It took three sneezes and a spoonful of {#food} to grow again, and since then {h} says good day to ants"),
-    ("bell", "stopped time while it rang", "to be honest with the time", "{h} used it to sleep longer, and then to eat all the {#food} while the others stood like statues. But nobody laughed at {h.his} jokes, nobody said anything at all", "{h} let the bell fall into the well. Time came back with a jerk, and {#who} finished a sentence begun on Monday"),
+    ("lantern", "showed not what was in front of you, but what somebody was hiding", "never to shine it on a friend", "{h} shone it on {q}. There, under {q'} coat, was {#thing}, [wrapped in paper|with a ribbon round it]: {h.his} own birthday present. [All the surprise was gone|{q} cried|It was from {#who} too]", "{h} gave it back to the {wood} and kept {h.his} eyes shut on {h.his} birthday, twice as long as needed"),
+    ("kettle", "made tea that let you understand {kindpl}", "to drink only one cup a day", "{h} drank [four|five|seven]. [From then on|Now] the {kindpl} [did not stop talking|talked], [all night long|till the cocks crew|even in {h.his} sleep], about {#food}, {#who} and [the price of {#nouns}|{#food} again]", "{h} had to drink {n5} [glasses|cups] of [plain water|cold soup] and [apologise to each of them by name|sing the song of {#animal} to them]. The last was called {#pet}, and wanted {#food} besides"),
+    ("pencil", "drew things that became real for one hour", "to draw nothing that breathes", "{h} drew {#animal}. It [looked at {h} with sad eyes|asked how long it had]. There were fifty minutes left", "{h} spent the [whole|rest of the] hour showing it the world: {#place}, {#food}, {#who} asleep in {#thing}. [It was content|It was a good hour|It said thank you]. The pencil is [in the {wat}|with {#who}|behind {#thing}] now"),
+    ("whistle", "called the wind", "to thank the wind each time", "{h} forgot, [once|on a Monday|when {#who} called]. The wind stayed, took {#who}'s roof, {#thing}, {#who}'s washing and a cow called {#pet}, and [would not go|sat down {pl.at}]", "{h} climbed up on {#thing}, then on the roof, shouted \"Thank you!\" until {h.he} was hoarse, and the wind [set down the cow in {#place}|laid itself at {h.his} feet like a dog]"),
+    ("mirror", "showed you as you would be in ten years", "to look only once", "{h} looked [every day|before breakfast and after], and each time the face was [a little sadder|paler], for {#who} and {#who} called at the door and nobody came out", "{h} hung it face to the wall, [took {#thing}|put {#food} in a bag] and went out to {#who}. [The next time, years later, it showed somebody laughing|Nobody has looked since|{^#who} uses the back of it for lists]"),
+    ("spoon", "made everything taste of your happiest day", "to lend it to anyone who asked", "{h} hid it [in {#thing}|under {#thing}], from {#who} above all. From that hour [it tasted of tin|the {food} tasted of {#nouns}]", "{h} gave it to {#who1}, who had not smiled since the spring. {^w} ate one spoonful of soup and began to hum"),
+    ("broom", "swept by itself, and also swept away worries", "to say \"enough\" in time", "{h} forgot to say it. It swept out the dust, {#thing}, the worries of {#who}, the names of things and [all the Tuesdays|the way to {#place}]", "{q} caught it [by the tail|with {#thing}] and sat on it. It took till [evening|Sunday] to carry everything back in, {#thing} first, [worries and all|even {#who}'s], and {h} was glad of [every one|each of them]"),
+    ("book", "wrote down each day before it happened", "not to read ahead", "{h} read ahead. \"{^#who1} will fall into the {wat},\" it said. {h} ran to warn {w>}, who jumped with fright and fell into the {wat}", "{h} pulled {w>} out with {#thing}, and [fed the book to the stove|gave the book to {#animal}]. The last page [burned green|tasted of {#food}]. It said, \"[Well done|At last|I knew it]\""),
+    ("coat", "made you so small that you fitted into a {#noun}", "to be home before the clock struck {@hour}", "the clock struck, and {h} sat, no bigger than [a bean|a {#noun} in a doll's house], [among {#who}'s peas|in {#who}'s {#noun}, beside {#animal}]", "{q} heard [a pea|the {#noun}] shouting. It took {n5} [sneezes|knocks with {#thing}] and a spoonful of {#food} to grow again, and since then {h} says good day to [ants|every {#noun}]"),
+    ("bell", "stopped time while it rang", "to be honest with the time", "{h} used it to [sleep longer|look into {#who}'s letters], and then to eat all the {#food} while {#who} and {#who} stood like statues. But nobody laughed at {h.his} [jokes|dance with {#thing}], nobody said anything at all", "{h} let the bell fall into [the well|{#thing}]. Time came back with a jerk, and {#who} finished a sentence begun on [Monday|Friday], about {#animal}"),
 ]
 rules(r"""
 magicfind =
@@ -187,7 +187,7 @@ magicgood =
 """)
 
 
-@plot(2)
+@plot(1.2)
 def magic(s):
     """A small magic, its rule, and how the rule was broken."""
     h = s.start()

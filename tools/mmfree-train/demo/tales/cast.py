@@ -48,7 +48,7 @@ class Cast(Story):
             title, sur, style = "", name, 0.5
         if style < 0.3:
             names = [f"the {job}"]
-            a = f"a {job}"
+            a = f"the {job}"
         elif style < 0.6:
             names = [f"{title} {sur}".strip()]
             a = f"{names[0]} the {job}"
@@ -57,7 +57,7 @@ class Cast(Story):
             a = f"{names[0]} the {job}"
         else:
             names = [name, f"the {job}"]
-            a = f"{name}, the {job},"
+            a = f"{name} the {job}"
         who = Who(names, g, "woman" if g == "f" else "man", trait=self.fresh(w.TRAITS), job=job, animal=False, child=False, a=a.rstrip(","), intro=a)
         who.call = f"{title} {sur}".strip() if 0.3 <= style < 0.6 else name if style >= 0.6 else "neighbour" if self.p(0.5) else "my friend"
         who.jobname = f"a {job}"
@@ -147,6 +147,13 @@ class Cast(Story):
         self.env["w"] = Who([name], "x", "somebody", animal=False, call=name)
         return name
 
+    def some_who2(self):
+        """Somebody in passing who matters for the rest of the story: {w2}, and <y:...> speaks."""
+        if "w2" not in self.env:
+            self.env["w2"] = self.some_who()
+            self.env["y"] = Who([self.env["w2"]], "x", "somebody", animal=False, call=self.env["w2"])
+        return self.env["w2"]
+
     def some_thing(self):
         n = self.pick(list(w.THINGS))
         if n == "boots":
@@ -161,6 +168,18 @@ class Cast(Story):
 
     def some_animals(self):
         return w.plural(self.pick(list(w.ANIMALS)))
+
+    def some_nouns(self):
+        return w.plural(self.some_noun())
+
+    def some_girl(self):
+        return self.pick(w.GIRLS)
+
+    def some_boy(self):
+        return self.pick(w.BOYS)
+
+    def some_building(self):
+        return "the " + self.pick("mill|bakery|library|inn|town hall|laundry|old school|lighthouse|tower|empty house|corn store|boat house|theatre|station".split("|"))
 
     def some_pet(self):
         return self.pick(w.PET_NAMES)
@@ -200,6 +219,7 @@ class Cast(Story):
         self.env["home"] = self.pick(w.HOMES[realm])
         self.env["realm"] = realm
         self.some_who1()
+        self.env["q0"] = Who(["{#who}"], "x", "somebody", animal=False, call="you")
 
 
 class Place:

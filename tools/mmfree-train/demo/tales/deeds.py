@@ -77,7 +77,7 @@ advise =
 """)
 
 
-@plot(3)
+@plot(4)
 def learning(s):
     """Somebody learns to do a thing."""
     verb, at, fails, advice, done = s.pick(SKILLS)

@@ -50,7 +50,7 @@ They [ran|went] to look, and [sure enough|lo and behold]: {where} lay {lost}.
 """)
 
 
-@plot(3)
+@plot(4)
 def lost(s):
     """A thing is lost, looked for in the wrong places and found."""
     h = s.start()
@@ -83,7 +83,7 @@ errand =
 <q:Who will [carry|take] {t.a} to {rec}?> [Nobody moved|Everyone looked at the ceiling]. <h:I will.>
 way1 =
 The way led [past {#place}|over {#place}|through {#place}] [and along the {wat}|and up a steep path|and down a lane with high hedges].
-{h} [set out|started] [at once|with a piece of {#food} in {h.his} pocket|under a sky the colour of {#noun}s|in {h.his} best shoes], [counting {h.his} steps|singing|not looking back].
+{h} [set out|started] [at once|with a piece of {#food} in {h.his} pocket|under a sky the colour of {#nouns}|in {h.his} best shoes], [counting {h.his} steps|singing|not looking back].
 It was {far2}, [with {#place} in between|and uphill all the way|and the road was new to {h>}].
 {h} passed {#who}, who [was mending {#thing}|was quarrelling with {#animal}|asked for the time], and [wished {h>} luck|shook a finger].
 meetway =
@@ -91,7 +91,7 @@ meetway =
 Then [it began to rain|the fog came down|hail rattled on the road]. {h} put {t} [under {h.his} coat|under {h.his} hat|inside {h.his} shirt], [crept under a cart|waited beneath {#thing}] and [told {#animal} the whole story|counted the drops].
 {^#animal} stood in the middle of the road and [would not let {h>} pass|looked at {t} with interest]. {h} [talked to it about {#food}|looked it in the eye|took a long way round, through the nettles].
 There was no [bridge|path|sign] where {#who} had said there was. {h} [asked {#who}|followed the sound of a bell|walked along a ditch], and [found a plank|came out at {#place}], muddy to the knees.
-A boy called {#name} [ran along beside {h>}|barred the way]. <b:What have you got there? [Show me|Give it here].> {h} [ran like {#animal}|told him it was a snake], and [that was that|he kept his distance].
+A boy called {#boy} [ran along beside {h>}|barred the way]. <b:What have you got there? [Show me|Give it here].> {h} [ran like {#animal}|told him it was a snake], and [that was that|he kept his distance].
 {h} [stumbled|slipped|tripped]. {t} [flew through the air|rolled down the bank] and [stopped at the feet of {#who}|landed in {#thing}], [not even scratched|with one small dent]. {h} [did not breathe for some time|sat down, weak in the knees].
 The ferry had [gone|sunk], and {#who} wanted [a song|a riddle|{#thing}] for taking {h>} across. So {h} [sang about {#animal}|asked what has teeth and cannot bite|told the one about {#who} and the {#noun}], [and was across before it ended|and paid that way].
 arrive2 =
@@ -101,7 +101,7 @@ arrive2 =
 """)
 
 
-@plot(3)
+@plot(5)
 def errand(s):
     """Something has to be carried to somebody, and the way is not without trouble."""
     h = s.start()
@@ -167,7 +167,7 @@ solve =
 """)
 
 
-@plot(3)
+@plot(1.7)
 def mystery(s):
     """Something strange, two clues, an innocent cause."""
     h = s.start()
@@ -221,7 +221,7 @@ excuse =
 """)
 
 
-@plot(3)
+@plot(2.5)
 def fear(s):
     """Somebody is afraid of a thing, and does it all the same."""
     h = s.start(hero="child")
@@ -263,7 +263,7 @@ For [two days|a week|three days] they did not [speak|look at one another]. {h} [
 {h} [saw {#animal} on the roof|saw something funny] and turned to tell {q}. [But there was nobody there|Then {h.he} remembered].
 {h} told {#who} all about it. {^#who} [listened|went on peeling potatoes] and asked only, "[And what did you do|Do you want to be right, or do you want to have a friend]?"
 friends0 =
-{h} and {q} were friends. [They had been friends since {h} had pushed {q} into {#thing}|They did everything together, even {sill}|If you saw one, you saw the other].
+{h} and {q} were friends. [They had been friends since {h} had pushed {q>} into {#thing}|They did everything together, even {sill}|If you saw one, you saw the other].
 [Nobody|No one] in {home} had ever seen {h} without {q}, or {q} without {h}.
 {h!} and {q!} [had shared|shared] a [desk|bench|tree house] for [two|three|four] years, [and {#food} besides|and every secret].
 """)
@@ -322,7 +322,7 @@ Together they [glued it|mended it], and now it has [a scar|a crack], and [{q} sa
 """)
 
 
-@plot(2)
+@plot(1.7)
 def confession(s):
     """Something is broken, hidden, and owned up to."""
     h = s.start(hero="child")
@@ -365,7 +365,7 @@ It bore [seven|nine|eleven] {#colour} [fruits|flowers as big as plates], and {h}
 """)
 
 
-@plot(1.5)
+@plot(1)
 def growing(s):
     """A seed, and patience."""
     h = s.start()
@@ -403,7 +403,7 @@ gift_given =
 """)
 
 
-@plot(2)
+@plot(2.5)
 def gift(s):
     """A present that costs nothing but thought."""
     h = s.start(hero="child")

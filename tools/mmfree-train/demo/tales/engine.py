@@ -294,7 +294,7 @@ class Story:
         if isinstance(value, Who):
             return self.refer(value, form)
         value = str(value)
-        return self.x(value) if "{" in value or "<" in value else value
+        return self.x(value) if "{" in value or "[" in value or "<" in value else value
 
     def refer(self, who, form=""):
         if who.g == "i":

@@ -18,6 +18,8 @@ def plot(weight=1):
 
 
 class Tale(Cast):
+    episodes = 0
+
     def start(self, realms=None, hero=None, first=0.14):
         """Setting and hero; now and then the hero tells the story."""
         self.setting(realms)
@@ -59,6 +61,13 @@ class Tale(Cast):
                 out.append("{@micro}")
             out.append(part)
         return " ".join(out)
+
+    def para(self, *texts):
+        """A paragraph; between two of the middle ones an episode may stand."""
+        if self.episodes and 1 <= len(self.out) <= 3 and self.p(0.4):
+            self.episodes -= 1
+            super().para("{@episode_b}" if self.beastly else "{@episode}")
+        super().para(*texts)
 
     def maybe(self, chance, *texts):
         return self.pick(texts) if self.p(chance) else ""
@@ -171,7 +180,7 @@ All that changed {when}.
 """)
 
 
-@plot(5)
+@plot(3)
 def trouble(s, problem=None):
     """A trouble of the world, some attempts that fail, a tool or an idea or a friend that helps."""
     pr = problem or s.pick(PROBLEMS)
@@ -232,11 +241,12 @@ def trouble(s, problem=None):
 
 
 def tell(tale):
-    """Tells one story, its plot chosen by weight."""
+    """Tells one story, its plot chosen by weight. Half of them have an episode on the way, some two."""
     functions, weights = zip(*PLOTS)
+    tale.episodes = tale.pick([0, 0, 0, 1, 1, 1, 2])
     tale.r.choices(functions, weights)[0](tale)
 
 
 from . import deeds  # noqa: E402,F401  (more plots)
 from . import deeds2  # noqa: E402,F401
-from . import beasts  # noqa: E402,F401
+from . import beasts, deeds3  # noqa: E402,F401

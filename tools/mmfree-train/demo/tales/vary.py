@@ -16,8 +16,6 @@ before long|soon|in no time
 looked up|glanced up|raised {his} head
 looked round|looked around|looked about
 went home|walked home|made {his} way home
-ran to|hurried to|rushed to|raced to|dashed to
-walked to|strolled to|wandered to|made {his} way to
 climbed up|clambered up|scrambled up
 picked up|took up|lifted
 put down|set down|laid down
@@ -53,14 +51,11 @@ nothing happened|nothing at all happened|nothing came of it
 It was no use|It was no good|It was useless|All in vain
 That did not work|That didn't work|That came to nothing|That was no help|No luck
 beside|next to
-behind|at the back of
 a piece of|a bit of|a scrap of
 shone|glittered|gleamed|sparkled
 ran away|ran off|took to {his} heels|made off
 came along|came by|came past|turned up
-hurried|rushed|hastened
 beautiful|lovely|splendid|wonderful
-old and worn|worn|shabby|the worse for wear
 silly|foolish|daft
 clever|bright|quick-witted
 strange|odd|peculiar|curious
@@ -97,10 +92,6 @@ afraid|frightened|scared
 angry|cross|annoyed
 surprised|astonished|amazed
 grumbled|growled|muttered
-grinned|smiled broadly|beamed
-smiled|gave a smile|began to smile
-sighed|heaved a sigh|let out a sigh
-frowned|knitted {his} brows|pulled a face
 """.strip().splitlines()
 
 # Words that are replaced only outside of speech and only before or after certain words would be unsafe; keep those out.
@@ -128,6 +119,12 @@ SUBJECT = re.compile(r'(?<=[a-z][.!?] )(He|She|I) (?=(?:[a-z]+ed|went|took|ran|p
 JOIN = re.compile(r'(?<=[a-z])\. (He|She|I) (?=(?:[a-z]+ed|went|took|ran|put|came|sat|stood|held|gave|made|brought|found|got|threw|set)\b)')
 
 
+VERBS = "took|ran|put|went|held|gave|saw|found|came|made|looked|asked|climbed|tied|pushed|pulled|opened|turned|carried|walked|waited|listened|dug|brought|followed|lifted|laid|built|threw|caught|shook|drew|wrote|told|tried|set|picked|crept|fetched|sang"
+ADVERB = re.compile(r"\b(he|she|I|He|She|They|they|We|we) (?=(?:%s)\b)" % VERBS)
+NAMED = re.compile(r"(?<![a-z] )\b([A-Z][a-z]+) (?=(?:%s)\b)" % VERBS)
+ADVERBS = "then|at once|now|quickly|quietly|simply|carefully|calmly|patiently|promptly|silently|soon|slowly|eagerly".split("|")
+
+
 def vary(text, rng, taste):
     """A paragraph with some of its phrases changed."""
 
@@ -146,6 +143,9 @@ def vary(text, rng, taste):
                 part = JOIN.sub(lambda m: rng.choice([". %s " % m[1]] * 3 + [", and %s " % (m[1] if m[1] == "I" else m[1].lower())] * 2) , part)
             if taste["lead"]:
                 part = SUBJECT.sub(lambda m: m[0] if rng.random() > 0.2 else "%s %s " % (rng.choice(LEADS) + ("," if rng.random() < 0.75 else ""), m[1] if m[1] == "I" else m[1].lower()), part)
+            if taste["adverb"]:
+                part = ADVERB.sub(lambda m: m[0] if rng.random() > 0.14 else f"{m[0]}{rng.choice(ADVERBS)} ", part)
+                part = NAMED.sub(lambda m: m[0] if rng.random() > 0.1 else f"{m[0]}{rng.choice(ADVERBS)} ", part)
             if taste["contract"] > 1:
                 part = SHORT.sub(lambda m: SHORTER[m[0]], part)
         elif taste["contract"]:
@@ -155,4 +155,4 @@ def vary(text, rng, taste):
 
 
 def taste(rng):
-    return {"contract": rng.choice([0, 1, 1, 2]), "join": rng.random() < 0.7, "lead": rng.random() < 0.7}
+    return {"contract": rng.choice([0, 1, 1, 2]), "join": rng.random() < 0.7, "lead": rng.random() < 0.7, "adverb": rng.random() < 0.6}

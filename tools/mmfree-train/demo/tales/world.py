@@ -144,7 +144,7 @@ poppy-seed buns|fried plantain|barley broth|corn bread|pea soup|baked pears|spic
 
 def plural(kind):
     """foxes, ponies, wolves, mice, geese."""
-    special = {"mouse": "mice", "dormouse": "dormice", "goose": "geese", "wolf": "wolves", "ox": "oxen", "deer": "deer"}
+    special = {"mouse": "mice", "dormouse": "dormice", "goose": "geese", "wolf": "wolves", "ox": "oxen", "loaf": "loaves", "calf": "calves", "piglet": "piglets", "deer": "deer"}
     if kind in special:
         return special[kind]
     if kind.endswith("y") and kind[-2] not in "aeiou":
