@@ -29,7 +29,7 @@ NEEDS = [
     ("the river was rising, and {h'} {h.home} stood lower than all the others", "build dig", "Water was already [coming in at the door|licking at the step]", ["{h} swept it out. It came back, and brought friends", "{h} put {#thing} before the door. It floated away"], "The water [turned aside|went by on the other side], and the {h.home} [stood dry|stayed as dry as a biscuit]"),
     ("{h} could not sleep, for there was a noise in the night, like [teeth|a saw|somebody weeping]", "see-in-the-dark be-patient sing fly", "It was the seventh night, and {h} [walked into things|fell asleep over breakfast]", ["{h} stuffed moss in {h.his} ears. The noise got in all the same", "{h} shouted at it. It stopped, and began again as soon as {h} lay down"], "It was only {#animal}, who [had the hiccups|was learning to whistle|was lonely and wept at night]. [After that it wept no more, for it had company|{h} gave it {#food}, and it was quiet]"),
     ("{h} was caught in a [net|fence|snare]", "open-things dig climb make-a-great-noise", "The hunter would come [at sunrise|before long]", ["{h} pulled. That drew it tighter", "{h} cried for help. {^#animal} heard it and went the other way"], "The [net|fence|snare] [fell open|gave way], and {h} [was free|shook off the last of it]"),
-    ("the feast was that evening, and nobody had thought of the music", "sing copy-voices make-a-great-noise", "All the animals {pl.at} were coming, and {h} had [promised it|said it would be the best ever]", ["{h} tried to sing. A cloud came over the sun", "{h} beat on {#thing}. {^#animal} asked whether somebody was ill"], "And that evening they danced until [the moon went to bed|{#who} lost {#thing}|their feet gave out]"),
+    ("[the feast|{#who}'s wedding|the great supper] was that evening, and [nobody|not even {#who}] had thought of the music", "sing copy-voices make-a-great-noise", "All the animals {pl.at}, {#who} among them, were coming, and {h} had [promised it|said it would be the best ever]", ["{h} tried to sing. A cloud came over the sun", "{h} beat on {#thing}. {^#animal} asked whether somebody was ill"], "And that evening they danced until [the moon went to bed|{#who} lost {#thing}|their feet gave out]"),
 ]
 
 rules(r"""
@@ -41,7 +41,7 @@ Nobody had thought of asking {q>}. Nobody ever did.
 offer_b =
 <q:[I heard you|I saw it all|I was passing]. [Perhaps I can do something|Let's see what can be done|May I].>
 {q} [said nothing, but went to work|did not wait to be asked].
-<q:[You once gave me {h.food}|You let me pass first, back in the spring|You never laughed at me]. [I haven't forgotten|Now it's my turn].>
+<q:[You once gave me {h.food}|You let me pass first, by {#place}|You never laughed at me, not even when {#who} did|You carried {#thing} for {#who} once]. [I haven't forgotten|Now it's my turn|So here I am].>
 did_b =
 And {q} {gifted}.
 [Then|And then|Without another word] {q} {gifted}. 
@@ -95,7 +95,7 @@ CONTESTS = [
     ("who could carry an egg to {pl2.the}", "ran, [and the egg ran too, down {h.his} chest|and had scrambled egg between the toes]", "[rolled it in moss|put it in {#thing}] and walked as if asleep. On the last yard it hatched, and [walked over the line by itself|counted as two]"),
     ("who could tell the best story", "told one of {h.self} that [was longer than winter|had forty battles in it], and [{#animal} snored|the judge asked twice how long it still went on]", "told of a small light in a window, and nothing more. Nobody said a word, [and two of them went home to see their mothers|and then the owl blew her nose]"),
     ("who could stand on one leg the longest", "stood like {#thing}, until a fly [sat on {h.his} nose|came]", "had stood on one leg every night since childhood and [was asleep|did not know that it was hard]"),
-    ("who could build the best house before the rain", "built a tower [with a balcony and a flag|of {#nouns}], and the first gust took it", "piled stone on stone, moss between, and a door towards the south. [By evening everybody sat in it|That night eleven animals slept there], the loser in the driest corner"),
+    ("who could build the best house before the rain", "built a tower [with a balcony and a flag|of {#nouns}], and the first gust took it", "piled [stone on stone|stick on stick|{#nouns} on {#nouns}], [moss|mud|{#food}] between, and a door towards [the south|{#place}]. [By evening {#who} and {#who} sat in it|That night {n5} animals slept there], [the loser in the driest corner|and {#who} snored]"),
 ]
 
 
@@ -111,7 +111,7 @@ def contest(s):
     s.para(s.opening() if s.p(0.6) else s.scene(0.6), "{h.Aname} [could not stop boasting|talked of nothing but {h.self}|was the finest animal {pl.at}, and said so]. <h:[Nobody is as good at anything as I am|I am the best there is|Who can beat me? Not even {#who}]!> {^#animal} [yawned|had heard it before|nodded, for it was easier].")
     s.para("[One day|{^when0},] {q.Aname} [had enough|looked up from {q.his} {q.food}|cleared {q.his} throat].".replace("{^when0}", s.x("{@when}").capitalize() if False else s.x("{@when}")), "<q:[Shall we see?|Prove it.|I'll try you.] [I'm no good at it, but it would pass the time|I've beaten {#who}, and that was hard|It's that or another evening with {#who}].>", "And so it was to be {what}, with {j.Aname} as judge. [Everybody came|They came from as far as {#place}|Even {#animal} came], and {#who} [sold {#food}|took bets].", s.maybe(0.4, "{@passing}", "{@weather}"))
     s.para("{j} [raised one foot|coughed|called, \"Begin!\"].", s.broken("{h} {loses}. {q} {wins}."), s.maybe(0.4, "{@micro}"))
-    s.para("<j:[{^q.name} has won|There is no question|I have seen enough].> {h} [said nothing for the first time in years|looked for words and found none|went very quiet].", s.pick(["<q:[You were good too|It was only luck|You run beautifully. You only stop too often]. [Shall we eat?|Are you hungry?|Come, there's {q.food}.]>", "<h:[Well done|How did you do it|I never thought]...> <q:[I had time|I didn't think of winning|Nobody was looking at me. That helps].>", "[After that {h} boasted only on Sundays|From then on {h} boasted of knowing {q>}|They are friends now, and {h} does most of the talking]."]))
+    s.para("<j:[{^q.name} has won|There is no question|I have seen enough].> {h} [said nothing for the first time in years|looked for words and found none|went very quiet].", s.pick(["<q:[You were good too|It was only luck|You run beautifully. You only stop too often]. [Shall we eat?|Are you hungry?|Come, there's {q.food}.]>", "<h:[Well done.|How did you do it?|I never thought I could lose.|You beat me, and fairly.]> <q:[I had time|I didn't think of winning|Nobody was looking at me. That helps].>", "[After that {h} boasted only on Sundays|From then on {h} boasted of knowing {q>}|They are friends now, and {h} does most of the talking]."]))
     s.para(*s.ending(s.pick(["friend", None, None])))
     s.ask("What was the contest?", "It was {what}.")
     s.ask("Who won?", "{q.Aname}.")
@@ -130,7 +130,7 @@ first_step =
 {h} came by [for no reason|quite by chance, the third time that day]. {q} was [mending {#thing}|writing a letter with {#thing}|planting {q.food}]. <h:[What are you doing|Do you need that held|That's upside down, I think].>
 [A ball|A leaf|{^#thing}] blew over the fence, and {h} had to [ask for it|knock]. [The door opened a crack|Two eyes looked out].
 at_home =
-Inside, it was [neat as a shell|full of clocks, all wrong|warm, and it smelled of {#food}]. <q:You're the first. [I baked for twenty, the day I came|I've had the water on the boil since Monday].>
+Inside, it was [neat as a shell|full of clocks, all wrong|warm, and it smelled of {#food}]. <q:You're the first. [I baked {#food} for twenty, the day I came|I've kept the {#noun} warm since Monday|I was beginning to talk to {#thing}].>
 {q} [showed {h>} {#thing}|told {h>} about {#place}, where everyone sleeps standing up|knew a game with {#nouns}]. [They laughed till the {#noun} shook|It got late without their noticing].
 new_end =
 [The next day|On Sunday] {h} brought {#animal} along, and {#animal} brought {#animal}. [Soon there was no chair free|By winter nobody could remember who had been afraid].
@@ -179,7 +179,7 @@ It was no ordinary {t.n}. It {does}.
 <q:Take care. That {t.n} {did}.> <h:[Really?|I don't believe it.|How do you know?]> <q:I had it before you.>
 magicrule =
 There was one rule: {rule}.
-[On the bottom it said, in small letters|The old hand on the label said]: "Remember {rule}."
+[On the bottom it said, in small letters|The label, in the hand of {#who}, said]: "Remember {rule}."
 Only one thing had to be kept: {rule}. [That was easy|What could be simpler|{h} nodded, and did not really listen].
 magicgood =
 [For a week|At first] all went well. {h} used it [to help {#who1}|for {#who1}, who had been in trouble], and {w} [wept for joy|said it was a wonder|never found out].

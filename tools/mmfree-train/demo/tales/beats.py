@@ -40,7 +40,7 @@ sense =
 {^pl.at}, {@detail}, and {@detail}.
 {^pl.at} {@detail}.
 [It was busy|It was quiet|Things were as usual|It was never quite still|There was always something to look at] {pl.at}: {@detail}, {@detail}[|, and {@detail}].
-As always, {@detail}, and {@detail}.
+[As always|That day|As ever], {@detail}, and {@detail}.
 {^@detail}, and {@detail}.
 {^@detail}. {^@detail}.
 detail =
@@ -165,7 +165,7 @@ food =
 [They had|{^#who} brought|Everyone shared|They ate|{^#who} had made] {food}[| for supper|, still hot|, and there was enough for everyone|, and {#who} took the last bit].
 [Afterwards|Then|To celebrate,] they [sat down|sat by the fire|sat on the steps] [and ate|with] {food}[|, and nobody spoke until it was gone].
 end_courage =
-[Being brave does not mean|Being brave doesn't mean] [not being afraid|having no fear], {h} [thought|decided|found out]. It means [going on all the same|doing it anyway|taking one more step].
+[Being brave does not mean [not being afraid|having no fear], {h} [thought|decided|found out]. It means [going on all the same|doing it anyway]|{^#who} says one gets used to anything. {h} [isn't so sure|nodded], but the next time was easier].
 [After that|From then on|Ever after] {h} [was still afraid sometimes|still shook a little now and then], but {h.he} knew [what to do|that it would pass|how to take the first step].
 <h:I was afraid [all the time|from beginning to end].> <q:[So was I|Of course you were|I know], and you did it [all the same|anyway]. That's what counts.>
 end_kind =
@@ -193,7 +193,7 @@ end_any =
 [The end.|Here the story ends.|And there we'll leave them.]
 [It had been|What] [a good day|a long day|quite a day|a day to remember], [all in all|take it all round|from beginning to end].
 <h:[What a day|Well, well|Who would have thought it]!> [And {h.he} meant it.|And there was nothing more to say.|]
-[The next|Next] morning [the sun came up|the cock crowed|the bells rang|it rained] as if nothing had happened.
+[The next|Next] morning [the sun came up|the cock crowed|the bells rang|it rained|{#who} came for {#thing}] [as if nothing had happened|as on any other day|and there was {#food} for breakfast].
 [Some days|Some Sundays|Some evenings] {h} still [smiles|laughs] [when {h.he} thinks of it|about it].
 trait_line =
 {h} was {h.trait}[|, everybody said so|, most of the time|, and {h.his} [friends|neighbours|family] knew it].

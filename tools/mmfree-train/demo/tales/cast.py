@@ -194,7 +194,11 @@ class Cast(Story):
         return self.pick(w.GIRLS + w.BOYS)
 
     def some_home(self):
-        return self.pick(self.pick(list(w.HOMES.values())))
+        """A house or a place to live in."""
+        if self.p(0.55):
+            return f"a {self.pick(w.HOUSE)} house {self.pick(w.BY)}"
+        values = {"n": self.some_nouns(), "k": self.pick("two three seven nine eleven forty".split()), "a": self.some_animals(), "c": self.pick(["white", "red", "green", "black", "blue", "grey"]), "f": self.some_food()}
+        return self.pick(w.TOWNS).format(**values)
 
     def some_place(self):
         return "the " + self.pick([n for n in w.PLACES if n != "school"])
@@ -216,7 +220,7 @@ class Cast(Story):
         names += self.r.sample(others, 3)
         for key, name in zip(("pl", "pl2", "pl3"), names):
             self.place(key, name)
-        self.env["home"] = self.pick(w.HOMES[realm])
+        self.env["home"] = self.pick(w.HOMES[realm]) if self.p(0.25) else self.some_home()
         self.env["realm"] = realm
         self.some_who1()
         self.env["q0"] = Who(["{#who}"], "x", "somebody", animal=False, call="you")

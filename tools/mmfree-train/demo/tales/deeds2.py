@@ -39,8 +39,8 @@ asklost =
 {h} wrote a notice and [hung it on {#place}|stuck it on {#who}'s door]: "Lost: {lostn}. Reward: {#food}." [Three people came|{^#who} came at once], but only [for the {#food}|to correct the spelling].
 {h} looked at {#who} and [wondered|thought the worst]. Had {h.he} not seen [a bulging pocket|a guilty face]? But it was only {#food}.
 clue =
-<q:When did you last [see it|have it]? Go through the day [backwards|step by step].> {h} shut {h.his} eyes. [Supper, school, the way home|First the {#noun}, then {#place}|{#who}, the stairs, {#food}].
-<q:You [look|are looking] where it ought to be. Look where it [ought not to be|has no business].> {h} [laughed|stared], and then [stopped laughing|thought about it].
+<q:When did you last [see it|have it]? Go through the day [backwards|step by step|from the {#noun} on].> {h} shut {h.his} eyes. [Supper, school, the way home|First the {#noun}, then {#place}|{#who}, the stairs, {#food}].
+<q:[You look|You are looking] where {#who} would look. [Look where nobody looks|Think of {#animal}: where would it go|Try {#place}, or what was {#food} yesterday].> {h} [laughed|stared], and then [stopped laughing|thought about it].
 <q:[Stop running|Sit down]. Where were you when [it rained|the bell rang|{#who} came by]?> {h} [remembered|thought back], and [slapped {h.his} forehead|turned pale, then red].
 {q} [pointed at the floor|bent down]. There was [a trail of crumbs|a thread of {#colour} wool|a wet footprint]. They followed it, [on tiptoe|past {#who}, past {#thing}], to the very end.
 foundit =
@@ -90,12 +90,12 @@ meetway =
 [At the crossroads|Halfway|By a milestone|At a stile] [sat|stood] {#who1} with [a twisted ankle|a broken {#noun}|a runaway {#noun}|an empty stomach]. {h} [could not just walk on|thought of the time, and stopped all the same]. {h.he} [helped|shared {h.his} {#food}|did what could be done]. <w:[You won't be sorry|I shan't forget it|Go by {#place}, it's shorter].>
 Then [it began to rain|the fog came down|hail rattled on the road]. {h} put {t} [under {h.his} coat|under {h.his} hat|inside {h.his} shirt], [crept under a cart|waited beneath {#thing}] and [told {#animal} the whole story|counted the drops].
 {^#animal} stood in the middle of the road and [would not let {h>} pass|looked at {t} with interest]. {h} [talked to it about {#food}|looked it in the eye|took a long way round, through the nettles].
-There was no [bridge|path|sign] where {#who} had said there was. {h} [asked {#who}|followed the sound of a bell|walked along a ditch], and [found a plank|came out at {#place}], muddy to the knees.
+There was no [bridge|path|sign] where {#who} had said there was. {h} [asked {#who}|followed the sound of {#animal}|walked along a ditch], and [found a plank|came out at {#place}], [muddy to the knees|with {#thing} on one foot].
 A boy called {#boy} [ran along beside {h>}|barred the way]. <b:What have you got there? [Show me|Give it here].> {h} [ran like {#animal}|told him it was a snake], and [that was that|he kept his distance].
 {h} [stumbled|slipped|tripped]. {t} [flew through the air|rolled down the bank] and [stopped at the feet of {#who}|landed in {#thing}], [not even scratched|with one small dent]. {h} [did not breathe for some time|sat down, weak in the knees].
-The ferry had [gone|sunk], and {#who} wanted [a song|a riddle|{#thing}] for taking {h>} across. So {h} [sang about {#animal}|asked what has teeth and cannot bite|told the one about {#who} and the {#noun}], [and was across before it ended|and paid that way].
+The ferry had [gone|sunk], and {#who} wanted [a song|a riddle|{#thing}] for taking {h>} across. So {h} [sang about {#animal}|asked what {#animal} and {#thing} have in common|told the one about {#who} and the {#noun}], [and was across before it ended|and paid that way].
 arrive2 =
-{^rec} [took {t} in both hands|unwrapped it slowly|said nothing for a while]. <r:[Do you know what this is|You can't know what this means to me]? [With this I can work again|It belonged to {#who}|Now we can have the feast].>
+{^rec} [took {t} in both hands|unwrapped it slowly|said nothing for a while]. <r:[Do you know what this is|You can't know what this means to me|At last]! [With this I can mend {#who}'s {#noun}|It belonged to {#who}|Now we can have the feast, and {#who} too].>
 {^rec} laughed, and gave {h>} [{#food}|{#thing}|a ride home on {#animal}|a place by the fire].
 <r:[Sit down|Get dry first|Eat something]. [Nobody goes from my door hungry|You must have walked all day].> {^rec} brought {#food}, and [the stove|the cat] was warm.
 """)
@@ -131,7 +131,7 @@ MYSTERIES = [
     ("[every night|each evening at {@hour}] a light [moved about|went on and off] in [the old mill|the empty house|the tower]", ["the dust on the stairs was full of small round prints", "on the sill lay candle wax, still warm", "it smelled of {#food}"], "{#who}, who was secretly [painting a picture|building a telescope|learning to dance], [because at home there was no room|and did not want to be laughed at]", "[They promised not to tell|They were shown everything], and [on Sunday they helped carry the paint|had to try it too]"),
     ("somebody had [eaten|bitten into] [the pie|the {food}|three of the {food}]", ["there were crumbs [as far as the window|under the bed]", "{#pet} the dog was [on the chain|far too fat to jump so high]", "the spoon was missing too, and dogs don't use spoons"], "{h.his} [grandfather|great-uncle], who [walked in his sleep|could not sleep for hunger since the doctor had forbidden him sweets]", "They [tied a bell to his slippers|left him a small plate every night], and [that was the end of it|nobody told the doctor]"),
     ("[each morning|every day] there was {#thing} on the doorstep, [and nobody knew from whom|with no name on it]", ["the snow showed only the prints of a bird", "it always came after they had [put out crumbs|fed the crows]", "the button on Tuesday was {#who}'s"], "a crow with one white feather, which had been fed all winter and [was paying its debts|paid in its own way]", "They [gave {#who} the button back|kept the things in a box], and the crow got {#food} on Sundays"),
-    ("a [sound|voice] came out of the [wall|chimney|cellar] at night, [half sighing, half singing|like somebody blowing over a bottle]", ["it only came when the wind was from the [north|east|sea]", "when {h} put a hand on the bricks, they hummed", "in the daytime there was nothing, not so much as a mouse"], "the wind itself, in an old organ pipe that somebody had walled in [a hundred years ago|long before {#who} was born]", "They dug it out, cleaned it and gave it to {#who}, who [plays it on feast days|built a whole organ round it]"),
+    ("a [sound|voice] came out of the [wall|chimney|cellar] at night, [half sighing, half singing|like somebody blowing over a bottle]", ["it only came when the wind was from the [north|east|sea]", "when {h} put a hand on the bricks, they hummed", "in the daytime there was [nothing|not a sound], [not so much as a mouse|only {#who}'s {#noun}]"], "the wind itself, in an old organ pipe that somebody had walled in [a hundred years ago|long before {#who} was born]", "They dug it out, cleaned it and gave it to {#who}, who [plays it on feast days|built a whole organ round it]"),
     ("the [washing|stockings|left shoes] [disappeared|vanished], [one a night|piece by piece]", ["only woollen things were taken", "there was a hole in the hedge, low down", "at the edge of the {wat} lay a thread of {#colour} wool"], "a fox with four cubs, who had lined her den with [{#who}'s stockings|the whole week's wash]", "[Nobody wanted the stockings back|They let her keep them], and [{#who} knitted new ones|by summer she had moved out, and left everything folded by the wind]"),
     ("the hens [laid no eggs|laid {#colour} eggs|had all moved to the roof]", ["the straw was pressed down, as if something heavy had slept there", "there was a feather that came from no hen", "at dusk the hens all looked the same way"], "a stork with a hurt wing, which had crept in with them, and the hens were [too polite to sit|taking turns to keep it warm]", "They [bound up the wing with a ribbon|fed it herrings], and in [April|spring] it [flew|built its nest on their chimney]"),
     ("on the {pl.name} wall somebody had [drawn|chalked] {#animal}, and the next day another, [bigger|in colours]", ["the chalk was the kind that is used at school", "the animals grew no higher than a child's arm can reach", "{#who} had chalk on one elbow"], "the quiet new {qk}, who [had not spoken a word yet|did not know the language], and said with pictures what could not be said in words", "They gave {q2} more chalk and the longest wall [in town|there was]. Now {#who} brings visitors to see it"),
@@ -147,7 +147,7 @@ mystopen =
 guess =
 {^#who} [spoke of ghosts|thought of thieves|said it was {#animal}|blamed {#who}|put a broom across the door|slept with {#thing} under the pillow].
 <b:[It's a ghost|It's a thief|That's the work of {#animal}|I blame the weather].> <h:[I don't think so|Ghosts don't {ghost}|We shall see].>
-[Some|Half the street] said [thieves|ghosts|it was a sign], [the rest|the other half] said it was {#who}.
+[Some|Half the street|{^#who}] said [thieves|ghosts|it was a sign], [the rest|{#who}] said it was {#who}.
 watch =
 {h} [decided to find out|made up {h.his} mind to keep watch|fetched {h.his} notebook|could not let it rest]. <h/soft:[There's a reason for everything|I only want to know].>
 [That night|When it was dark], {h} and {q} [hid behind {#thing}|lay down in the [tool|boat|wood|goat] shed|climbed into a tree], with {#food} and [a lamp under a cloth|one blanket between them].
@@ -251,7 +251,7 @@ QUARRELS = [
     ("a line down the middle of the room", "{h} drew a line [with chalk|with a stick]. <h:This side is mine.> The [window|stove|lamp] was on one side, and the [door|bed|bread] was on the other", "[When it got cold, {q} pushed the first log over the line|{h} slid a slice of {food} over the line with one finger], and [by evening it was rubbed out by four feet|nobody could say afterwards where the line had been]"),
     ("a secret", "{h} had told it to {q}, and {q} had told it to {#who}, and now [the whole street|even {#animal}] knew it", "<q:I was so proud that you told me. I wanted to show it, like {#thing}.> <h:Next time show it to {#pet} the cat.> <q:Next time?> <h:Next time.>"),
     ("a game", "{q} said that {h} had cheated. {h} said that {q} [couldn't count|had cheated first]. [The dice|The marbles|The cards] flew through the room, and one hit {#who}", "They had to find [all the marbles|every card] under {#thing} and {#thing}, and by the time they had found the last one, [they had forgotten who was winning|they were laughing]"),
-    ("nothing at all", "Nobody could say later how it began. There was something about {#food}, and something about {#who}, and then there were [words like stones|doors that slammed]", "They [both came out to say sorry at the same moment and bumped their heads|met at the {pl2.name}, each with {#food} for the other]"),
+    ("nothing at all", "[Nobody could say later how it began|{^#who} says it began with {#thing}]. There was something about {#food}, and something about {#who}, and then there were [words like stones|doors that slammed]", "They [both came round the corner at once and bumped their heads|fell over the same {#noun}, coming to say sorry|met at the {pl2.name}, each with {#food} for the other]"),
     ("whose turn it was", "<h:You always go first!> <q:I never go first!> The {#noun} stood there, and [nobody had it|it was getting late]", "<q:You go first.> <h:No, you.> <q:Please.> And so they [quarrelled a second time|nearly began again], and burst out laughing"),
     ("a promise", "{q} had promised to come to {#place} [at {@hour}|on Saturday], and {h} had waited [in the rain|for two hours], with {#food} going cold", "It came out that {q} had [sat up with {#animal} all night|been looking for {#who}'s lost {#noun}]. <h:Why didn't you say so?> <q:You didn't ask. You shouted.>"),
 ]
@@ -261,7 +261,7 @@ after_q =
 For [two days|a week|three days] they did not [speak|look at one another]. {h} [walked on the left of the street, and {q} on the right|played alone, and {q} talked very loudly to {#who}].
 {h} [played alone|built {#thing} out of mud|read the same page three times]. It was [no fun|not the same]. [It took two for almost everything|Nobody laughed at the right place].
 {h} [saw {#animal} on the roof|saw something funny] and turned to tell {q}. [But there was nobody there|Then {h.he} remembered].
-{h} told {#who} all about it. {^#who} [listened|went on peeling potatoes] and asked only, "[And what did you do|Do you want to be right, or do you want to have a friend]?"
+{h} told {#who} all about it. {^#who} [listened|went on peeling potatoes] and asked only, "[And what did you do|What would {#who} say|Is being right better than {#food}|Do you want to be right or have a friend]?"
 friends0 =
 {h} and {q} were friends. [They had been friends since {h} had pushed {q>} into {#thing}|They did everything together, even {sill}|If you saw one, you saw the other].
 [Nobody|No one] in {home} had ever seen {h} without {q}, or {q} without {h}.
@@ -310,7 +310,7 @@ It is odd how heavy [a small lie|something that nobody sees] can be. {h} [carrie
 confess =
 {h} [knocked|went in|stood in the doorway], [one foot on the other|pale as flour]. <h/soft:It was me. I broke your {t.n}. [And I lied|And I said nothing|And I let another be blamed for it].>
 <h:[I have to tell you something|It wasn't {b2}|It wasn't the cat], [and please don't say anything until I've finished|it was me].> And out it came, [all of it|from beginning to end].
-{h} laid [the pieces|what was left of it] on the table. [{h.he} had meant to make a speech, but nothing came|It was the longest silence {h.he} had ever heard]. <h:I'm sorry.>
+{h} laid [the pieces|what was left of it] on the table. [{h.he} had meant to make a speech, but nothing came|{^#pet} the cat went out of the room|Somewhere {#who} was singing]. <h:I'm sorry.>
 forgive =
 {q} [looked at the pieces|said nothing for a while]. <q:I was [angry about the {t.n}|sad about it], and I still am. But [I'm glad you came|it takes courage to stand there].>
 <q:I knew. There was [{#colour} paint|dust] on your sleeve.> <h:Why didn't you say so?> <q:I wanted to give you time to say it.>
@@ -389,7 +389,7 @@ idea_bad =
 {h} [tried to bake|baked] {#food}. It [burned|ran over|would have made a good doorstop], and {#pet} the dog [ate it|would not eat it].
 {h} [painted|drew] a picture of {#animal}. [Everyone took it for {#who}|It rained on it|{#who} hung it upside down].
 {h} asked {#who1}. <w:[Socks|Give socks|A good {#noun}, what else]. [Nobody says no to socks|That's what I always give].> {h} [sighed|had been afraid of that].
-{h} asked {q} straight out. <q:I don't need anything. [Only a quiet hour|Only good weather|If only I could hear the old song again].> [That was not much help|{h} went away and thought].
+{h} asked {q} straight out. <q:[I don't need anything|Me? Nothing]. [Only a quiet hour|Only good weather|An hour without {#who}|To hear the old song about {#animal} again].> [That was not much help|{h} went away and thought].
 gift_good =
 Then {h} [had it|jumped up]. {h.he} went to {#who}, to {#who} and to {#who}, and asked each for [one story about {q}|one square of cloth|one line of the old song]. {h} [wrote them into a little book|sewed them together|learned it by heart], [night after night|until {h.his} fingers were sore].
 {h} took {#thing}, which [was broken|nobody wanted], and [mended it|cleaned it|painted it {#colour}], with [{#who}'s help|glue from {#who}], until it [shone|ran again|was better than new].

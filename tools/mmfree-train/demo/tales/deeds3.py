@@ -36,10 +36,10 @@ MAKES = [
     ("a raft", "[planks|barrels|old doors]", "sail [to the island|down the {wat}]", "It [tilted|turned twice in a circle], took a little water, and swam"), ("a soup for everyone", "[carrots|onions|beans|bones]", "feed the whole street", "It tasted of everything at once, and there was not a drop left"),
     ("a kite as big as a door", "[paper|canes|string]", "fly it from {place}", "It shook itself and went up, until the string sang"), ("a scarecrow", "[straw|trousers|a turnip]", "save the cherries", "The birds held a meeting, and then sat on its hat. But they liked it so well that they left the cherries alone"),
     ("a tree house", "[boards|nails|rope]", "have a place without grown-ups", "It leaned a little, but everyone fitted in, even {#who}"), ("a quilt", "[scraps|thread|buttons]", "have something warm for {who3}", "There was a piece of everybody in it: a sleeve, a curtain, a bit of flag"),
-    ("a play", "[curtains|crowns|paint]", "earn money for a new bell", "The king forgot his words and the dragon said them for him, and people asked for it again"), ("a snow castle", "[snow|buckets|a broken window]", "win against the children of the other street", "It had two towers, and it stood till March"),
+    ("a play", "[curtains|crowns|paint]", "earn money for a new bell", "The [king|prince] forgot his words, the [dragon|cow|moon], who was {#who}, said them for him, and [people asked for it again|{#who} threw {#food}]"), ("a snow castle", "[snow|buckets|a broken window]", "win against the children of the other street", "It had two towers, and it stood till March"),
     ("a bench", "[oak boards|screws|varnish]", "let old {who3} rest on the way to {place}", "From then on nobody passed without sitting down a minute"), ("a cart with a sail", "[wheels|a bed sheet|a pole]", "be the fastest on the hill", "It ran, it flew, and it stopped in {#who}'s hedge"),
-    ("a lamp for the dark corner", "[glass|wire|oil]", "let nobody stumble there again", "The corner was no corner any more, but a place, and {#who} put a chair there"), ("a garden on the roof", "[soil|tubs|seeds]", "have something green to look at", "In June there were beans, and a bee had found the way up"),
-    ("an oven of clay", "[clay|straw|stones]", "bake on feast days", "The first loaf was crooked and black on one side, and nobody has ever eaten better"), ("a map of everything", "[paper|ink|string]", "find all that had ever been lost", "When it was done, {#who} found the way to a friend's house on it, and had not been there for years"),
+    ("a lamp for the dark corner", "[glass|wire|oil]", "let nobody stumble there again", "The corner was no corner any more, but a place, and {#who} put a chair there"), ("a garden on the roof", "[soil|tubs|seeds]", "have something green to look at", "In [June|July] there were [beans|peas|{#colour} flowers], and [a bee had found the way up|{#who} climbed up to look, with {#animal}]"),
+    ("an oven of clay", "[clay|straw|stones]", "bake on feast days", "The first loaf was [crooked|black on one side|as flat as {#thing}], and [nobody has ever eaten better|{#who} ate the whole of it]"), ("a map of everything", "[paper|ink|string]", "find all that had ever been lost", "When it was done, {#who} found the way to a friend's house on it, and had not been there for years"),
 ]
 rules(r"""
 makeopen =
@@ -91,8 +91,8 @@ All that {h} had in the world was {t.a}. [It was not much|Nobody wanted it]. But
 <h:One day I'll have {goal}.> <b:With what? With that {t.n}?> {h} looked at {t}. [Why not|One has to begin somewhere], {h.he} thought.
 trade =
 {^#who1} [had need of|was looking for] {have}, for {bec}. <w:[I'll give you {next} for it|Would you take {next}|Here is {next}, if you like].> {h} [thought it over|looked at it from all sides] and [nodded|shook hands on it].
-By {#place} sat {#who1} with {next} and [a sad face|no use for it]. <h:What's wrong?> <w:If only I had {have}! {^bec2}.> So they changed, and both were [content|sure that they had the better of it].
-{h} came past {#place}. There {#who1} was [tearing out hair|close to tears], for {bec}. {h} gave {have}, [without asking for anything|just like that]. <w:Then you must take {next}. [I insist|No, no, take it].>
+By {#place} sat {#who1} with {next} and [a sad face|no use for it]. <h:What's wrong?> <w:If only I had {have}! {^bec2}.> So they [changed|shook hands on it], and [both were content|{#who} was witness|each thought: poor {#name}|each was sure to have done better than {#who} at the fair].
+{h} came past {#place}. There {#who1} was [close to tears|at {h.his} wits' end|walking in circles], for {bec}. {h} gave {have}, [without asking for anything|just like that]. <w:Then you must take {next}. [I insist|No, no, take it].>
 tradelast =
 And who should come along with {goal} but {#who1}! <w:I'd give it for {have}, on the spot. {^bec2}.> {h} [did not need to be asked twice|held it out with both hands].
 At the end of the [street|road|day] lived {#who1}, who had {goal} and [nobody to give it to|no room for it]. <w:{^have}? [I've looked for that for years|That is what my mother had]! Take it, child, take it.>
@@ -128,17 +128,17 @@ awayopen =
 {^pet} the {pk} was gone. [The {gate} stood open|The rope lay there, bitten through|Only the bowl was there, still full].
 <h/call:{^pet}! {^pet}, where are you?> [No answer|Nothing]. The {pk} had got away, [in the night|while {#who} was talking to {#who}|because {#who} had left the gate open].
 {h} had promised {#who} to look after {pet} the {pk}, [for one week only|till Sunday]. On the second day {pet} was gone.
-{pet} the {pk} had never been away for [more than an hour|a night]. Now it was [evening|the third day], and nobody had seen {pet}.
+{pet} the {pk} [had never been away for a night|was always home when {#who} lit the lamp|followed {h} everywhere, even to {#place}]. Now it was [evening|the third day], and [nobody had seen {pet}|neither {#who} nor {#who} had seen {pet}].
 awaylook =
 {h} [asked|ran to] {#who}. <b:A {pk}? [It ran past me with {#food} in its mouth|I saw one by {#place}, but it was bigger|I've only seen {#animal} today].>
 Near {#place} there was a [print|tuft of hair|trail] in the [mud|dust|snow]. {h} followed it past {#thing}, past {#who}'s hens, and lost it [at the water|in the nettles].
 {h} put out {#food}, since {pet} loved that, and waited behind {#thing}. Who came? {^#animal}, and then {#animal}, and at last {#who}, who was hungry too.
-They [hung up notices|called from door to door]. {^#who} brought a {pk}, but it was the wrong one. So was the one that {#who} brought.
+They [hung up notices|called from door to door]. {^#who} brought a {pk}, but [it was the wrong one|it was {#who}'s]. [So was the one that {#who} brought|{^#who} brought {#animal}, to be on the safe side].
 {^#who} had heard something [in the cellar|on the roof] of {#building}. {h} crept in with {#thing}. It was only {#animal}, and it was not pleased.
 awayfound =
 <q:Where does {pet} like to be best?> {h} thought of [warm places|{#food}|the sound of the {#noun}]. [And there|They went to look], in {#who}'s {#noun} basket, lay {pet}, with [four|five|three] [little ones|tiny {pks}]. [She had wanted to be left in peace|So that was why].
 [It was {q} who heard it|Then they heard it]: a sound from [the old well|under the bridge|inside a hollow tree]. {pet} had [slipped in|gone after {#animal}] and could not get out. {h} [climbed down|crawled in], with {#thing} round {h.his} waist, and came up again with a very dirty {pk}.
-At [dusk|sunrise] {h} came home, [tired and empty-handed|with a heavy heart]. And who sat before the door, [as if nothing had happened|with burrs from nose to tail]? {pet}. [Beside {pet} sat another {pk}, a thin one|{pet} had brought {#thing} along].
+At [dusk|sunrise|{@hour} o'clock] {h} came home, [tired|wet|hungry] and without [hope|a {pk}]. And who sat [before the door|in {#thing}|on the step beside {#who}], [as if nothing had happened|full of burrs|eating {#food}]? {pet}. [Beside {pet} sat another {pk}, a thin one|{pet} had brought {#thing} along].
 They found {pet} [by {#place}|at {#place}], beside old {#name}, who [lived alone|had nobody left] and had shared {#food} with the stray. <h:That is our {pk}.> <b:[Oh, so it has a home|I thought so].> {h} [saw the sad face|thought about it]. <h:We could [come every Sunday|share].>
 """)
 
@@ -176,9 +176,9 @@ First came [a passage|a stair], then a room full of [broken {#nouns}|birdcages|m
 Something [ran over {h'} foot|moved in the corner]. {q} [squeaked|took hold of {h'} arm]. It was {#animal}, and it was [more afraid than they were|asleep again in a minute].
 The lamp [flickered|went out]. <q/soft:Are you there?> <h/soft:[Yes|Where else]. Hold on to my belt.> They [counted {n5} steps|followed the wall with one hand], and saw [a chink of light|something shine].
 explorefind =
-And then they found it: {find}.
-There, behind {#thing}, was {find}. [They did not say a word|{q} whistled].
-At the very end, where they had nearly turned back, there was {find}.
+[And then they found it|Then {q} held up {#thing}, and they saw it]: {find}.
+[There|Over there], [behind|beyond|beside] {#thing}, was {find}. [They did not say a word|{q} whistled].
+[At the very end|Behind {#thing}|Where they had nearly turned back|Under a cloth that {#animal} had chewed], [there was|they found|stood] {find}.
 """)
 SPOTS = ["the walled-up room behind the bakery", "the old signal box", "the house with the green shutters", "the ship that lay on the sandbank", "the tunnel under the hill", "the loft of the town hall", "the cave above the waterfall", "the last garden in the lane", "the locked cupboard in the school", "the dry well in the wood", "the wagon in the nettles", "the tower without a door"]
 FINDS = [
@@ -259,7 +259,7 @@ rules(r"""
 stormopen =
 It began [with a door that banged|with a silence|in the afternoon|while they were eating {#food}]. By evening {storm} {did}.
 {^#who} had smelled it coming, and {#who} had felt it in one knee. Then it came: {storm} {did}.
-Nobody had ever seen anything like it: {storm} {did}. {^#who} said there had been one like it in the year of {#animal}.
+Nobody had ever seen anything like it: {storm} {did}. {^#who} said [there had been one like it in the year of {#animal}|{#who} had seen a worse one|it came of {#who}'s {#noun}].
 stormneed =
 And {w2} was [out there|all alone in the house by {#place}], with [no wood|a broken leg|a new baby|seventeen cats].
 <b:Has anyone seen {w2}?> [Nobody had|They looked at one another].
@@ -272,11 +272,11 @@ They made a chain: {h}, {q}, {#who}, {#who} and last of all {#name}, who was the
 stormthere =
 At last a voice. {^w2} sat [on the table|in the kitchen|under an upturned boat] and was [singing, out of tune|playing cards with {#animal}|not at all surprised]. <y:[You took your time!|Come in, I've made {#food}.|Did you bring a {#noun}?]>
 Something [moved|knocked]. It was {w2}, [wet through|white as a sheet], with {#animal} under one arm. <y:[I heard you|I saw your light|I had begun to say goodbye to my {#noun}].>
-They [dug|waded] the last part. Then the door opened from inside, and there stood {w2}, [with {#thing} for a shovel|in three coats]. <y:[I was just coming to save you.|And how are things with you?]>
+They [dug|waded|crawled] the last part, {q} with {#thing} in front. Then [the door|a window] opened [from inside|by itself], and there stood {w2}, [with {#thing} for a shovel|in three coats]. <y:[I was just coming to save you.|And how are things with you?]>
 stormafter =
 All night they sat together, {n5} people, {#animal} and {#animal}, and ate {#food}, and {#who} [told of the sea|taught them a song with {n5} verses].
 In the morning [it was over|the sun came out as if it were sorry]. {^#thing} hung in a tree. {^#who} found {#who}'s hat, and {#who} found {#who}'s goat.
-[People still talk of it|In {h'} family it is called "the night of the {#noun}"]. And since then there has been a [bell|rope|lamp] by {#place}.
+[People still talk of it|{^#who} still talks of it|In {h'} family it is called "the night of the {#noun}"]. [Since then|Ever since] {#who} has kept [a lamp|a rope|{#thing}|{#food}] ready by {#place}.
 """)
 
 

@@ -150,3 +150,8 @@ def plural(kind):
     if kind.endswith("y") and kind[-2] not in "aeiou":
         return kind[:-1] + "ies"
     return kind + ("es" if kind.endswith(("x", "ch", "sh", "s")) else "s")
+
+
+HOUSE = "narrow yellow white tall crooked red brick stone wooden blue thin square low pink half-timbered whitewashed small large old rickety".split()
+BY = "behind the bakery|at the end of the lane|above the harbour|beside the church|on the edge of the moor|next to the fire station|opposite the market hall|by the railway|under the cliff|on the north side of the river|between two mills|behind the sugar factory|at the foot of the hill|where the tram turned round|by the old lock|on the road to the quarry|above a hat shop|near the salt works|in the shadow of the tower|among the vineyards|at the top of forty steps|across from the brewery|by the ferry|under three lime trees".split("|")
+TOWNS = "a town famous for its {n}|a village with {k} {a}|a valley where they made {n}|a village on the {c} river|a small town under the {c} mountain|a village known for its {f}|a town where even the {a} were in a hurry|an island with one road and {k} houses".split("|")
