@@ -6,7 +6,8 @@ rules(r"""
 when =
 one [bright|grey|windy|still|frosty|hot|misty|dull|golden|wet|blustery|mild|bitter|sleepy] [morning|afternoon|evening|day]
 [early|late] one [Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday|morning|evening]
-on [the first|the last|the longest|the shortest|the coldest|the hottest] day of [spring|summer|autumn|winter|the year|the holidays|the term|January|June|October|March|the harvest]
+on [the hottest day of summer|the coldest day of winter|the shortest day of the year|the longest day of the year]
+on [the first|the last] day of [spring|summer|autumn|winter|the year|the holidays|the term|January|June|October|March|the harvest]
 [one|on a] [Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday] [morning|afternoon|evening] in [January|February|March|April|May|June|July|August|September|October|November|December]
 the day [after|before] [the fair|the market|the first snow|the storm|Christmas|New Year|{h.his} birthday|the harvest supper|the wedding|the school play|the big match]
 [just before|just after|a little before|soon after|long before] [breakfast|supper|sunrise|sunset|noon|midnight|bedtime|dinner|the church clock struck {@hour}]
@@ -194,7 +195,7 @@ end_any =
 [It had been|What] [a good day|a long day|quite a day|a day to remember], [all in all|take it all round|from beginning to end].
 <h:[What a day|Well, well|Who would have thought it]!> [And {h.he} meant it.|And there was nothing more to say.|]
 [The next|Next] morning [the sun came up|the cock crowed|the bells rang|it rained|{#who} came for {#thing}] [as if nothing had happened|as on any other day|and there was {#food} for breakfast].
-[Some days|Some Sundays|Some evenings] {h} still [smiles|laughs] [when {h.he} thinks of it|about it].
+[Years later|Long afterwards|Weeks later] {h} still [smiled|laughed] [when {h.he} thought of it|about it].
 trait_line =
 {h} was {h.trait}[|, everybody said so|, most of the time|, and {h.his} [friends|neighbours|family] knew it].
 [People said|Everyone agreed|It was well known] that {h} was {h.trait}[|, and they were right|, and a little {trait2} too].
@@ -225,7 +226,7 @@ Everybody in {home} knew {h!}. {h.he} was [the {h.kind} with|the one with] [the 
 What do you do when [nothing goes right|you are {h.age} and nobody listens|something is too big for you|you don't know what to do]? {h!} [found out|had to find out] {@when}.
 [There are|In this world there are] people who [never lose anything|are always on time|know what to say|are never in trouble]. {h!} was not one of them.
 {h!} [had|has] [two|three|no] [brothers|sisters|cousins] and [one|a|only one] [goldfish|dream|good coat|bad habit|secret|pair of shoes], and this story is about [{h.him}|one day in {h.his} life].
-<h/-:[Wait for me|Look|I'm coming|Not again|Is it time yet|Has anybody seen my other shoe]!> {@beat_h}
+<h/-:[Wait for me!|Look!|I'm coming!|Not again!|Is it time yet?|Has anybody seen my other {#noun}?|Where is {#who}?|There's {#food} for breakfast!|I've found {#thing}!]> {@beat_h}
 The [smallest|last|oldest|noisiest] house in [the street|the village|town] belonged to {h'} family. {h!} [slept under the roof|had the room with the round window|shared a bed with {h.his} brother|knew every creaking board in it].
 It was {@when2}. {h!} [yawned|stretched|looked up|had just sat down].
 Nobody [knew|could say] [where|why] {h!} had [got the idea|learned to be so {h.trait}|found the time], but {@when} it all began.

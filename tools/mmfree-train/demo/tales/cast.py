@@ -125,7 +125,15 @@ class Cast(Story):
         return self.fresh(self.env["pl"].details)
 
     def some_who(self):
-        """Somebody of the neighbourhood, by name or trade."""
+        """Somebody of the neighbourhood, by name or trade, mostly somebody new."""
+        for _ in range(4):
+            who = self._who()
+            if who not in self.used and who.split()[-1] not in self.env.get("_names", ()):
+                break
+        self.used.add(who)
+        return who
+
+    def _who(self):
         draw = self.r.random()
         if self.beastly and draw < 0.8:
             kind = self.pick(list(w.ANIMALS))
@@ -155,7 +163,7 @@ class Cast(Story):
         return self.env["w2"]
 
     def some_thing(self):
-        n = self.pick(list(w.THINGS))
+        n = self.pick(SMALL)
         if n == "boots":
             return "a boot"
         return "a " + (self.pick(w.THINGS[n][1].split()) if self.p(0.6) else self.pick(w.COLOURS + ["old", "small", "broken", "worn", "very old"])) + " " + n
@@ -236,6 +244,7 @@ class Place:
         return self.the
 
 
+SMALL = [n for n in w.THINGS if n not in ("ladder", "boat", "cart", "bicycle", "wheelbarrow", "sledge", "seed")]
 SIGHT_WHO = """a barefoot boy|two nuns|an old man with a pipe|a girl on stilts|a woman with a goose under her arm|three soldiers|a tall man in a yellow coat|a child with a balloon|a man with a double bass|some sailors|a very small policeman
 a woman with a pram full of potatoes|two sisters with one umbrella|a boy with a paper crown|a blind man with a dog|a bride|a tired clown|an old woman in seven skirts|a postman without a hat|somebody's grandmother|a man with a ladder""".replace("\n", "|").split("|")
 SIGHT_DOES = """went by with {#thing}|was arguing with {#who} about {#food}|led {#animal} past {#place}|sold {#food} from a tray|stopped to tie a shoelace|was looking for {#thing}|sang a song about {#animal}|carried {#thing} on one shoulder

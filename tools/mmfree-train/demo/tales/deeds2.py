@@ -93,7 +93,7 @@ Then [it began to rain|the fog came down|hail rattled on the road]. {h} put {t} 
 There was no [bridge|path|sign] where {#who} had said there was. {h} [asked {#who}|followed the sound of {#animal}|walked along a ditch], and [found a plank|came out at {#place}], [muddy to the knees|with {#thing} on one foot].
 A boy called {#boy} [ran along beside {h>}|barred the way]. <b:What have you got there? [Show me|Give it here].> {h} [ran like {#animal}|told him it was a snake], and [that was that|he kept his distance].
 {h} [stumbled|slipped|tripped]. {t} [flew through the air|rolled down the bank] and [stopped at the feet of {#who}|landed in {#thing}], [not even scratched|with one small dent]. {h} [did not breathe for some time|sat down, weak in the knees].
-The ferry had [gone|sunk], and {#who} wanted [a song|a riddle|{#thing}] for taking {h>} across. So {h} [sang about {#animal}|asked what {#animal} and {#thing} have in common|told the one about {#who} and the {#noun}], [and was across before it ended|and paid that way].
+The ferry had [gone|sunk], and {#who} wanted [a song for taking {h>} across. So {h} sang the one about {#animal}|a riddle for taking {h>} across. So {h} asked what {#animal} and {#thing} have in common|a story for taking {h>} across. So {h} told the one about {#who} and the {#noun}], [and was across before it ended|and paid that way].
 arrive2 =
 {^rec} [took {t} in both hands|unwrapped it slowly|said nothing for a while]. <r:[Do you know what this is|You can't know what this means to me|At last]! [With this I can mend {#who}'s {#noun}|It belonged to {#who}|Now we can have the feast, and {#who} too].>
 {^rec} laughed, and gave {h>} [{#food}|{#thing}|a ride home on {#animal}|a place by the fire].
@@ -261,7 +261,7 @@ after_q =
 For [two days|a week|three days] they did not [speak|look at one another]. {h} [walked on the left of the street, and {q} on the right|played alone, and {q} talked very loudly to {#who}].
 {h} [played alone|built {#thing} out of mud|read the same page three times]. It was [no fun|not the same]. [It took two for almost everything|Nobody laughed at the right place].
 {h} [saw {#animal} on the roof|saw something funny] and turned to tell {q}. [But there was nobody there|Then {h.he} remembered].
-{h} told {#who} all about it. {^#who} [listened|went on peeling potatoes] and asked only, "[And what did you do|What would {#who} say|Is being right better than {#food}|Do you want to be right or have a friend]?"
+{h} told {#who1} all about it. {^w} [listened|went on peeling potatoes] and asked only, "[And what did you do|What would {#who} say|Is being right better than {#food}|Do you want to be right or have a friend]?"
 friends0 =
 {h} and {q} were friends. [They had been friends since {h} had pushed {q>} into {#thing}|They did everything together, even {sill}|If you saw one, you saw the other].
 [Nobody|No one] in {home} had ever seen {h} without {q}, or {q} without {h}.

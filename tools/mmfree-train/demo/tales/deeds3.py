@@ -10,14 +10,14 @@ episode =
 On the way {h} met {#who1}, who was [carrying|mending|painting|looking for] {#thing}. <w:[Have you seen {#animal}|Is it going to rain|Can you hold this a moment|Do I look like somebody who likes {#food}]?> <h:[No|Not today|If I must|I don't think so].> [And that was all|They both laughed|{^#who} heard it and shook a finger].
 [For a while|Meanwhile] {h} [watched|listened to] {#who}, who was telling {#who} about {#animal} that could [count to {n5}|open doors|tell good {#food} from bad]. [Nobody believed it, but everyone stayed|It was a long story, and it got longer].
 [There was {#food} at noon|At noon they ate {#food}]. {^#who} had made it, [and had forgotten the salt|and it was the best in years|after the recipe of {#who}]. {h} gave half of it to {#animal}.
-{h} found {#thing} [in the gutter|under a stone|on a fence post]. [Somebody must be missing it|Who leaves such a thing about]? {h.he} gave it to {#who}, who gave it to {#who}, who had been looking for it [since Easter|for a week].
+{h} found {#thing} [in the gutter|under a stone|on a fence post]. [Somebody must be missing it.|Who leaves such a thing about?] {h.he} gave it to {#who}, who gave it to {#who}, who had been looking for it [since Easter|for a week].
 {^#who} and {#who} were [having words|quarrelling] about {#thing}. <b:[It was mine before it was yours|You said Friday|I never touched it]!> {h} [went round them|kept out of it|said that one could use it in the morning and one in the evening, and was not thanked].
 A [hat|newspaper|paper bag] blew past, and after it ran {#who}. {h} [put a foot on it|caught it], and got [{#food}|a nod|a story about {#place}] for it.
 [Then it rained|A shower came down], [out of a clear sky|straight as strings], and {h} and {#who} stood under {#thing} and [talked of {#food}|guessed how many drops there were|said nothing, which was pleasant].
 {#pet} the [dog|cat|goat] had [got into {#who}'s {#noun}|stolen {#food}|fallen asleep in {#thing}], and [all the street was laughing|somebody had to see to it]. {h} [held the door|fetched {#thing}|was of no great use].
 {^#who} [called across|leaned out]: <w:Tell {#who} that the {#noun} is ready!> {h} promised it, and said it over and over so as not to forget: the {#noun}, the {#noun}, the {#noun}.
 {h} thought of {#who}, who used to say, "[Never trust {#animal}|First {#food}, then trouble|Who hurries falls over {#thing}|A good {#noun} is half the work]." {h} had never understood it. [Today {h.he} nearly did|It did not help now either].
-{^#animal} sat on {#thing} [and washed|and sang|and looked wise]. <h:[You have it good|What would you do|Don't laugh].> It [said nothing|shut one eye|went away], as {#animals} do.
+{^#animal} sat on {#thing} [and washed|and sang|and looked wise]. <h:[You have it good|What would you do|Don't laugh].> It [said nothing|shut one eye|went away|yawned].
 From {#place} came [music|the smell of {#food}|a great noise]. {^#who} was [trying out {#thing}|getting married|teaching {#animal} to dance]. {h} [would have liked to stay|stopped for one song|went on, with the tune in {h.his} head].
 [Twice|Three times] {h} was stopped: by {#who}, who wanted to know the time, and by {#who}, who [wanted to sell {#thing}|had a stone in one shoe|needed somebody to hold {#animal}].
 There was one thing that made {h} smile, even then: {#who} with {#thing} on {#who}'s head. <h:[It suits you|Very fine].> [It was meant well|{^#who} curtsied].
@@ -90,16 +90,16 @@ All that {h} had in the world was {t.a}. [It was not much|Nobody wanted it]. But
 {h} wished for {goal}. {h.he} had {t.a}, and [no money|three pennies, one of them foreign].
 <h:One day I'll have {goal}.> <b:With what? With that {t.n}?> {h} looked at {t}. [Why not|One has to begin somewhere], {h.he} thought.
 trade =
-{^#who1} [had need of|was looking for] {have}, for {bec}. <w:[I'll give you {next} for it|Would you take {next}|Here is {next}, if you like].> {h} [thought it over|looked at it from all sides] and [nodded|shook hands on it].
+{^#who1} [had need of|was looking for] {have}, for {bec}. <w:[I'll give you {next} for it.|Would you take {next}?|Here is {next}, if you like.]> {h} [thought it over|looked at it from all sides] and [nodded|shook hands on it].
 By {#place} sat {#who1} with {next} and [a sad face|no use for it]. <h:What's wrong?> <w:If only I had {have}! {^bec2}.> So they [changed|shook hands on it], and [both were content|{#who} was witness|each thought: poor {#name}|each was sure to have done better than {#who} at the fair].
-{h} came past {#place}. There {#who1} was [close to tears|at {h.his} wits' end|walking in circles], for {bec}. {h} gave {have}, [without asking for anything|just like that]. <w:Then you must take {next}. [I insist|No, no, take it].>
+{h} came past {#place}. There {#who1} was [close to tears|in despair|walking in circles], for {bec}. {h} gave {have}, [without asking for anything|just like that]. <w:Then you must take {next}. [I insist|No, no, take it].>
 tradelast =
 And who should come along with {goal} but {#who1}! <w:I'd give it for {have}, on the spot. {^bec2}.> {h} [did not need to be asked twice|held it out with both hands].
 At the end of the [street|road|day] lived {#who1}, who had {goal} and [nobody to give it to|no room for it]. <w:{^have}? [I've looked for that for years|That is what my mother had]! Take it, child, take it.>
 """)
 BECAUSE = ["the old one had gone down the well", "{#animal} had eaten the other", "it was a birthday", "the guests were at the door", "without it the {#noun} would not hold", "{#who} had sat on the old one", "it had been promised to {#who}", "the roof leaked just there", "it was the last thing that was wanting"]
 WANTED = ["mine has gone down the well", "{#animal} has eaten mine", "I promised it to {#who}", "my guests are at the door, and I have none", "mine has been lent to {#who} for ever", "{#who} sat on mine", "it is just what {#who} wants for the wedding", "I dreamed of one", "nothing else will stop the draught"]
-GOALS = ["a dog of {h.his} own", "a pair of skates", "a violin", "a bicycle", "a tent", "a garden of {h.his} own", "a ticket to {#place}", "a real telescope", "a donkey", "a boat with a sail", "a warm coat for {h.his} grandmother", "a book with all the stars in it", "a swing", "a blue door"]
+GOALS = ["a dog", "a pair of skates", "a violin", "a bicycle", "a tent", "a small garden", "a ticket to {#place}", "a real telescope", "a donkey", "a boat with a sail", "a warm coat", "a book with all the stars in it", "a swing", "a blue door"]
 
 
 @plot(3)
@@ -137,7 +137,7 @@ They [hung up notices|called from door to door]. {^#who} brought a {pk}, but [it
 {^#who} had heard something [in the cellar|on the roof] of {#building}. {h} crept in with {#thing}. It was only {#animal}, and it was not pleased.
 awayfound =
 <q:Where does {pet} like to be best?> {h} thought of [warm places|{#food}|the sound of the {#noun}]. [And there|They went to look], in {#who}'s {#noun} basket, lay {pet}, with [four|five|three] [little ones|tiny {pks}]. [She had wanted to be left in peace|So that was why].
-[It was {q} who heard it|Then they heard it]: a sound from [the old well|under the bridge|inside a hollow tree]. {pet} had [slipped in|gone after {#animal}] and could not get out. {h} [climbed down|crawled in], with {#thing} round {h.his} waist, and came up again with a very dirty {pk}.
+[It was {q} who heard it|Then they heard it]: a sound from [the old well|under the bridge|inside a hollow tree]. {pet} had [slipped in|gone after {#animal}] and could not get out. {h} [climbed down|crawled in], with a rope round {h.his} waist, and came up again with a very dirty {pk}.
 At [dusk|sunrise|{@hour} o'clock] {h} came home, [tired|wet|hungry] and without [hope|a {pk}]. And who sat [before the door|in {#thing}|on the step beside {#who}], [as if nothing had happened|full of burrs|eating {#food}]? {pet}. [Beside {pet} sat another {pk}, a thin one|{pet} had brought {#thing} along].
 They found {pet} [by {#place}|at {#place}], beside old {#name}, who [lived alone|had nobody left] and had shared {#food} with the stray. <h:That is our {pk}.> <b:[Oh, so it has a home|I thought so].> {h} [saw the sad face|thought about it]. <h:We could [come every Sunday|share].>
 """)
@@ -208,7 +208,7 @@ def exploring(s):
     s.set(find=find)
     s.env["place"] = "it"
     s.about = "two children who explore a place"
-    s.para(s.opening() if s.p(0.6) else s.scene(0.5), "{q!} was {q.a}." if s.p(0.5) else "", "{@exploreopen}")
+    s.para(s.opening() if s.p(0.6) else s.scene(0.5), "{q!} was {q.a}[, and never far away|, and was always there when there was something to see|].", "{@exploreopen}")
     s.para("{@explorego}", s.maybe(0.7, "{@explorego}"), s.maybe(0.4, "{@feelafraid}"))
     s.para("{@explorefind}", s.broken(after + "."))
     s.para(*s.ending(s.pick([None, "courage", "friend"])))
@@ -220,7 +220,7 @@ def exploring(s):
 rules(r"""
 moveopen =
 The [van|cart] was packed. {^#thing} stood on top, and {#who} [waved a handkerchief|held the gate]. {h} did not wave. {^h'} new home was to be {home2}.
-<q:You'll like it there.> {h} said nothing. [Whoever says that has never had to leave {#pet} the cat behind|{h.he} liked it here].
+The next day they were to move to {home2}. <q:You'll like it there.> {h} said nothing. [Whoever says that has never had to leave {#pet} the cat behind|{h.he} liked it here].
 {h} had [lost everything|left everything behind]: the {#noun} tree, {#who} with the {#food}, {#name} and {#name}. Now there was {home2}, and it [smelled wrong|was full of boxes].
 movebad =
 Here nobody knew {h'} name. {^#who} called {h>} {#name}, {#who} called {h>} "you there". The {#noun} was on the wrong side of the room.
@@ -265,7 +265,7 @@ And {w2} was [out there|all alone in the house by {#place}], with [no wood|a bro
 <b:Has anyone seen {w2}?> [Nobody had|They looked at one another].
 The {wat} lights had gone out, and {w2} was [still on the road|on the water] with {#thing} and [the post|two goats].
 stormdo =
-{h} tied {#thing} round {h.his} waist, took {#food} and {#thing}, and went out, with {q} behind. [They had to shout|They could see no farther than their own hands].
+{h} tied a rope round {h.his} waist, took {#food} and {#thing}, and went out, with {q} behind. [They had to shout|They could see no farther than their own hands].
 <q:[Stay here|It's madness].> <h:[And who goes then|I know the way with my eyes shut].> {q} [put on {q.his} hat|lit the lamp] and came too. They went [from wall to wall|along the rope] to {#place}.
 They made a chain: {h}, {q}, {#who}, {#who} and last of all {#name}, who was the heaviest. Hand in hand they reached [the gate|the far side].
 {h} beat on {#thing}, every minute, for an hour. [That was all one could do, and it was not little|{q} kept the fire up so that it could be seen].

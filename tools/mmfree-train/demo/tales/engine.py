@@ -130,7 +130,7 @@ class Thing:
 
 
 TAGS = {
-    ".": ["said"] * 7 + ["answered", "replied", "explained", "declared", "observed"],
+    ".": ["said"] * 9 + ["declared", "remarked"],
     "?": ["asked"] * 7 + ["wanted to know", "said", "inquired"],
     "!": "cried called shouted said exclaimed cried called".split() + ["burst out"],
 }
@@ -159,6 +159,7 @@ BEATS = {
 }
 HUMAN = re.compile(r"sleeve|hand|finger|hat\\b|pocket|coat|shoe|boot|knuckle|hair|sock|dinner|bus\\b|school|work|penny|step\\b|stair|bed\\b|thumb|button|street")
 OBJECT = re.compile(r"\b(?:at|without|from|to|with|of|by|behind|beside|near|past|on|over|around|asked|told|gave|helped|thanked|hugged|scolded) $")
+NEIGHBOUR = re.compile(r" (?:next door|from upstairs|from the mill|from across the road|from the corner|the twin)'s")
 LOW = "\x01"  # keeps the next letter as it is, after a mark that would end a sentence
 CAPITAL = re.compile(r'(^|[.!?]"? |[.!?] "|^")([a-z])')
 ARTICLE = re.compile(r"\b([Aa])n? (?=(\W*)(\w+))")
@@ -385,6 +386,7 @@ def finish(text):
     text = re.sub(r'([.!?]),"', r'\1"', text)
     text = re.sub(r"(?<!\.)\.\.(?!\.)", ".", text)
     text = re.sub(r'([?!]"?)\.', r"\1", text)
+    text = NEIGHBOUR.sub(r"'s", text)
     text = ARTICLE.sub(article, text)
     text = CAPITAL.sub(lambda m: m[1] + m[2].upper(), text)
     text = re.sub(r'(: |, )"([a-z])', lambda m: m[1] + '"' + m[2].upper(), text)

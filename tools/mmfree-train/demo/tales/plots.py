@@ -26,7 +26,6 @@ class Tale(Cast):
         hero = hero or ("child" if self.p(0.78) else "grown")
         {"child": self.child, "grown": self.grown, "beast": self.beast}[hero]("h")
         h = self.env["h"]
-        self.env["family"] = self.x(self.pick(FAMILY))
         self.env["keep"] = self.x("[lucky stone|red cap|notebook|catapult|little mirror|mouth organ|penknife|torch]")
         self.env["food"] = self.pick(w.FOODS)
         self.env["trait2"] = self.pick([t for t in w.TRAITS if t != h.trait])
@@ -37,6 +36,7 @@ class Tale(Cast):
         if hero == "child" and self.p(first):
             self.env["name0"] = h.name
             h.be_narrator()
+        self.set(family=self.pick(FAMILY))
         return h
 
     def opening(self):
