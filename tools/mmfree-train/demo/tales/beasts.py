@@ -126,7 +126,7 @@ rumour =
 {^#animal} put a lock on the door. {^#animal} counted the {h.food}. [Nobody said good morning|The children were called in].
 [It began with looks|Nobody was unkind], but nobody [was kind|stopped to talk] either.
 first_step =
-{h} [watched from behind {#thing}|could not stop thinking of the light]. [It must be lonely over there|I was new once too], thought {h}. So {h.he} took [some {h.food}|{#food}] and went over.
+{h} [watched from behind {#thing}|could not stop thinking of the light]. <h/th:[It must be lonely over there|I was new once too].> So {h.he} took [some {h.food}|{#food}] and went over.
 {h} came by [for no reason|quite by chance, the third time that day]. {q} was [mending {#thing}|writing a letter with {#thing}|planting {q.food}]. <h:[What are you doing?|Do you need that held?|That's upside down, I think.]>
 [A ball|A leaf|{^#thing}] blew over the fence, and {h} had to [ask for it|knock]. [The door opened a crack|Two eyes looked out].
 at_home =

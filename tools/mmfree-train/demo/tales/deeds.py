@@ -49,7 +49,7 @@ wantskill =
 [More than anything|More than {#food}|For as long as {h.he} could remember], {h} [wanted|longed] to learn to {skill}.
 {h} wanted to learn to {skill}. [Everybody else could do it|Even {#who} could do it|{^#who} could do it, and so could {#who}].
 <h:I'm going to learn to {skill}[|, and nobody can stop me|, if it takes all [summer|winter|year]].> [{^#who} laughed.|{^#who} said it couldn't be done in a week.|Nobody had asked.]
-[Everyone in {h'} family|All the children in the street|Everybody in {home}] could {skill}, [only {h} could not|all but {h}].
+[Everyone in {h'} family|All the children in the street|Everybody in {home}] could {skill}, [only {h} could not|all but {h>}].
 <b:[Can't you {skill} yet|You still can't {skill}|What, you can't {skill}]?> {h} [went red|looked at {h.his} shoes|shook {h.his} head].
 There was one thing that {h} could not do, and that was to {skill}.
 [In {n5} days|On Sunday|In a month] there would be [a feast|a big day] {pl.at}, and anyone who could {skill} might [join in|take part]. {h} could not.

@@ -267,7 +267,7 @@ The {wat} lights had gone out, and {w2} was [still on the road|on the water] wit
 stormdo =
 {h} tied a rope round {h.his} waist, took {#food} and {#thing}, and went out, with {q} behind. [They had to shout|They could see no farther than their own hands].
 <q:[Stay here|It's madness].> <h:[And who goes then|I know the way with my eyes shut].> {q} [put on {q.his} hat|lit the lamp] and came too. They went [from wall to wall|along the rope] to {#place}.
-They made a chain: {h}, {q}, {#who}, {#who} and last of all {#name}, who was the heaviest. Hand in hand they reached [the gate|the far side].
+They made a chain: {h!}, {q!}, {#who}, {#who} and last of all {#name}, who was the heaviest. Hand in hand they reached [the gate|the far side].
 {h} beat on {#thing}, every minute, for an hour. [That was all one could do, and it was not little|{q} kept the fire up so that it could be seen].
 stormthere =
 At last a voice. {^w2} sat [on the table|in the kitchen|under an upturned boat] and was [singing, out of tune|playing cards with {#animal}|not at all surprised]. <y:[You took your time!|Come in, I've made {#food}.|Did you bring a {#noun}?]>

@@ -352,7 +352,7 @@ class Story:
                 first, comma = (first[:-1], ",") if first.endswith(",") else (first, "")
                 tag = f"{first} {name}{comma} {rest}".strip() if self.r.random() < 0.8 or comma else f"{name} {verb}"
         split = re.search(r"[,.!?] ", text[:60])
-        if split and self.r.random() < 0.4 and 7 <= split.start() and "and went" not in tag:
+        if split and (manner or text[split.start()] in ",.") and self.r.random() < 0.4 and 7 <= split.start() and "and went" not in tag:
             head, mark, tail = text[: split.start()], text[split.start()], text[split.end() :]
             if mark == ",":
                 if tail[0].islower() or tail[:2] in ("I ", "I'"):
