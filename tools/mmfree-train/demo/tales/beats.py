@@ -80,7 +80,8 @@ feelglad =
 {h} [laughed out loud|let out a whoop|clapped {h.his} hands|spun round on {h.his} heels].
 {h} was [so pleased|so happy|so proud] that {h.he} [forgot to be hungry|forgot {h.his} hat|couldn't sleep that night|told everyone {h.he} met].
 feelafraid =
-{h'} [knees|hands|teeth] [shook|trembled|began to chatter|felt like water].
+{h'} [knees|hands] [shook|trembled|felt like water].
+{h'} teeth [began to chatter|would not keep still].
 {h'} mouth [went|was] [dry|dry as flour].
 {h} could hear {h.his} own heart[|, quick and loud| going like a mill].
 {h} wanted to run[| away], but {h.his} feet [would not move|had other ideas|stayed where they were].

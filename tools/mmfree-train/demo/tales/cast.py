@@ -151,7 +151,10 @@ class Cast(Story):
 
     def some_who1(self):
         """Somebody in passing who then speaks, as <w:...>."""
-        name = self.some_who()
+        for _ in range(8):
+            name = self.some_who()
+            if len(name.split()) < 3:
+                break
         self.env["w"] = Who([name], "x", "somebody", animal=False, call=name)
         return name
 

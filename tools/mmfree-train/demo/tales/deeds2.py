@@ -195,13 +195,13 @@ def mystery(s):
 # fear: (of what, where it shows, how it is, what helps, what happens)
 FEARS = [
     ("the dark", "the cellar, where the {food} was kept", "The steps went down into [nothing|a blackness like ink]", ["sing. The dark likes songs", "take one step, and then decide about the next", "the dark is only shy"], "{h} sang the one about {#animal}, first thin, then louder. [At the bottom stood {#thing} that shone|The cellar answered with an echo, in tune]. {h} came up with the jar, [and a cobweb for a crown|singing the last verse]"),
-    ("thunder", "{pl.at}, with nowhere to hide", "[The first clap|A clap] came like {#thing} falling down the stairs", ["count from the flash to the bang, and you'll know how far it is", "it's only the sky moving its furniture", "hold my hand and shout back"], "They counted. [Seven|Nine]. At the next, [twelve|thirteen]. <h:It's going away!> [The rain smelled of iron|{^#who} danced in the puddles], and {h} was almost sorry"),
-    ("dogs", "the yard of {#who}, where a big {#colour} dog called {#pet} lay on a chain", "It [rose|got up], and it did not stop getting up", ["stand like a tree and look at your shoes", "let it smell your hand, and think of {#food}", "it is as afraid of you as you of it. Look at its tail"], "{h} stood like a tree. A wet nose [went over {h.his} hand|bumped {h.his} knee]. Then the big beast sighed, lay down on {h.his} feet and [shut its eyes|was asleep]"),
-    ("speaking in front of people", "the hall, where [a hundred|sixty] faces were waiting", "{h'} tongue [stuck to {h.his} teeth|was made of wood]", ["tell it to one person only. Tell it to me", "picture them all as {#animals} in hats", "begin with the truth: say that you are afraid"], "<h:I'm so afraid that I have forgotten the beginning, so I'll begin in the middle.> Somebody laughed, kindly. {^#who} nodded. After that [the words came one after the other, like ducks|it was like talking at supper]"),
-    ("heights", "the [rope bridge|ladder|tower stairs] up by {#place}", "It [swayed|hung in the air], and below was [a great deal of nothing|the river, as thin as a thread]", ["look at my back and put your feet where I put mine", "hold on with your eyes to that {#colour} door over there", "fear is a bad walker. It can't keep up with you"], "{h} kept {h.his} eyes on the {#colour} cloth on {#who}'s shoulder. [Nine steps|Twenty steps]. The wood creaked, [but it bore|and held]. And then there was [grass|stone] under {h.his} feet, and {h} [lay down on it|kissed it]"),
-    ("deep water", "the lake, [black and still|where {#who} was already splashing about]", "{h} could not see the bottom", ["it is one water, shallow or deep, and it carries just the same", "go in up to the knee today. The rest can wait", "ask the water its name"], "To the knees, to the belt, [a gasp|a squeal], to the chin. {h} lifted one foot, then the other. <h/call:I'm not standing! Look, I'm not standing!>"),
-    ("the new school", "the gate, where everyone but {h} seemed to know where to go", "[The building had a hundred windows, and all of them looked at {h}|The bell rang like {#thing}]", ["look for somebody who stands alone, and stand there too", "the first day is the longest. It only gets shorter", "eat your {food} slowly, and somebody will want some"], "By the wall stood {#name}, who was [holding {#thing}|looking at nothing], with ears quite red. <h:Are you new?> \"Yes.\" <h:So am I.> After that they were two, and two is [another number altogether|quite a lot]"),
-    ("the neighbour", "the house at the end of the lane, where old {sur} lived, who [never spoke|shouted at everyone]", "{h'} [ball|kite] lay in the middle of the garden", ["knock. It's the quickest way to find out", "people who shout have often been left alone too long", "take some {food} along"], "The door opened. <r:What is it?> <h:I brought you some {food}.> It was quiet for a long time. <r:With raisins?> And [the door opened wider|there were two chairs, and one had not been used for years]"),
+    ("thunder", "the open field behind {#place}, with nowhere to hide", "[The first clap|A clap] came like {#thing} falling down the stairs", ["count from the flash to the bang, and you'll know how far it is", "it's only the sky moving its furniture", "hold my hand and shout back"], "They counted, and {#who} with them. [Seven|Nine|Six]. At the next, [twelve|thirteen|ten]. <h:It's going away!> [The rain smelled of {#noun} and iron|{^#who} danced in the puddles], and {h} was almost sorry"),
+    ("dogs", "the yard of {#who}, where a big {#colour} dog called {#pet} lay on a chain", "It [rose|got up], and it did not stop getting up", ["stand like a tree and look at your shoes", "let it smell your hand, and think of {#food}", "it is as afraid of you as you of it. Look at its tail"], "{h} stood like a tree. A wet nose [went over {h.his} hand|bumped {h.his} knee]. Then the big beast sighed, lay down [on {h.his} feet|beside {#thing}] and [shut its eyes|was asleep|let {#who} pass as well]"),
+    ("speaking in front of people", "the hall, where [a hundred|sixty] faces were waiting", "{h'} tongue [stuck to {h.his} teeth|was made of wood]", ["tell it to one person only. Tell it to me", "picture them all as {#animals} in hats", "begin with the truth: say that you are afraid"], "<h:[I'm so afraid that I have forgotten the beginning, so I'll begin with {#animal}|I had a speech, but it has run away to {#place}|My knees are shaking. Can {#who} see it from there]?> Somebody laughed, kindly. {^#who} nodded. After that [the words came one after the other, like ducks|it was like talking at supper]"),
+    ("heights", "the [rope bridge|ladder|tower stairs] up by {#place}", "It [swayed|hung in the air], and below was [a great deal of nothing|the river, as thin as a thread]", ["look at my back and put your feet where I put mine", "hold on with your eyes to that {#colour} door over there", "fear is a bad walker. It can't keep up with you"], "{h} kept {h.his} eyes on the {#colour} cloth on {#who}'s shoulder. [Nine steps|Twenty steps|{^n5} steps]. The wood creaked [like {#animal}|and held], and somewhere {#who} was counting aloud. And then there was [grass|stone] under {h.his} feet, and {h} [lay down on it|kissed it]"),
+    ("deep water", "the lake, [black and still|where {#who} was already splashing about]", "{h} could not see the bottom", ["it is one water, shallow or deep, and it carries just the same", "go in up to the knee today. The rest can wait", "ask the water its name"], "To the knees, to the belt, [a gasp|a squeal|a thought of {#food}], to the chin, and {#who} clapped. {h} lifted one foot, then the other. <h/call:I'm not standing! Look, I'm not standing!>"),
+    ("the new school", "the gate, where everyone but {h} seemed to know where to go", "[The building had a hundred windows, and all of them looked at {h}|The bell rang like {#thing}]", ["look for somebody who stands alone, and stand there too", "the first day is the longest. It only gets shorter", "eat your {food} slowly, and somebody will want some"], "By the wall stood {#name}, who was [holding {#thing}|looking at nothing], with ears quite red. <h:Are you new?> \"Yes.\" <h:So am I.> [After that they were two, and at noon {#name} made three|They shared {#food}, and {#thing}, and a desk|After that they were two, and two is quite a lot]"),
+    ("the neighbour", "the house at the end of the lane, where old {sur} lived, who [never spoke|shouted at everyone]", "{h'} [ball|kite] lay in the middle of the garden", ["knock. It's the quickest way to find out", "people who shout have often been left alone too long", "take some {food} along"], "The door opened. <r:What is it?> <h:I brought you some {food}.> It was quiet for a long time. <r:With raisins?> And [the door opened wider|there were two chairs, and {#animal} had to get off the second|inside it was full of {#nouns}, and every one had a story]"),
 ]
 rules(r"""
 fearopen =
@@ -238,7 +238,7 @@ def fear(s):
     s.about = f"a {h.kind} who is afraid of {name}"
     s.para(s.opening() if s.p(0.55) else "", "{@fearopen}", s.scene(0.3))
     s.para("{@fearmust}", shows + ".", "{@feelafraid}", s.maybe(0.6, "{@excuse}"))
-    s.para(enter(s, q) if s.p(0.7) else "{q!} was there too.", s.maybe(0.4, "<q:[Afraid|Are you afraid]?> {h} [nodded|said nothing]."), "<q/soft:[Listen|You know what|Look here], {helps}.>", s.maybe(0.3, "<h:[Are you never afraid|And if it goes wrong|Promise]?> <q:[Every day|Then we'll laugh about it|Promise].>"))
+    s.para(enter(s, q) if s.p(0.7) else "{q!} was there too.", s.maybe(0.4, "<q:[Afraid|Are you afraid]?> {h} [nodded|said nothing]."), "<q/soft:[Listen|You know what|Look here], {helps}.>", s.maybe(0.3, "[<h:Are you never afraid?> <q:[Every day|Of {#animals}, terribly|Ask {#who}].>|<h:And if it goes wrong?> <q:Then we'll laugh about it, with {food}.>|<h:Do you promise?> <q:I promise.>]"))
     s.para(s.maybe(0.4, "{h} [swallowed|nodded|took a deep breath|shut {h.his} eyes and opened them again]."), s.broken(done + "."), s.maybe(0.4, "{@feelglad}"))
     s.para(*s.ending("courage"))
     s.ask("What was {h} afraid of?", "{^fear}.")
@@ -289,35 +289,35 @@ def quarrel(s):
 
 rules(r"""
 broke =
-{h} had only wanted to [look at it|hold it for a minute|show it to {#pet} the cat]. Now {t} lay [on the floor|on the stones], and [a piece was missing|it was in two halves|it would never be whole again].
+{h} had only wanted to [look at it|hold it for a minute|show it to {#pet} the cat]. Now {t} lay [on the floor|on the stones|beside {#thing}], [a piece was missing|in two halves|in {n5} pieces|bent like {#thing}], [and {#who} was coming up the path|and the house was very quiet|and {#pet} the cat looked at it].
 [Crash!|Crack!|Clink!] {h} [stood quite still|did not dare to look]. {q'} {t.full} was broken.
 [It happened so fast|It was over before {h.he} knew it]. {h'} elbow [touched {t}|caught on {t}], {t} [rocked|tipped], {h} [reached out|jumped], and then there was a [crash|crack] that [{#who} must have heard|woke {#animal}].
 {h} had borrowed {q'} {t.full} without asking. [Nobody would have known|It would only be for an hour]. But [the rope snapped|the wind took it|{#animal} sat on it], and now it was [broken|ruined].
 hide =
 {h} [swept the pieces under {#thing}|pushed it behind {#thing}|buried it by the [tool|boat|wood|goat] shed] and [whistled as if nothing had happened|went out by the window].
 <h/th:Nobody saw it. I'll say [it was {#pet} the cat|{#animal} did it|it was like that before].> 
-{h} [glued it with {#food}|stuck it together with porridge|tied it up with thread]. It [held for as long as nobody breathed|looked all right from far away].
-<q:Have you seen my {t.n}?> <h:No.> [It was a very small word, but it lay in {h'} mouth like {#thing}|It was out before {h.he} could stop it].
+{h} [glued it with {#food}|stuck it together with porridge|tied it up with thread]. It [held for as long as nobody breathed|looked all right from {#place}|held till {#who} shut the door|looked like {#thing}].
+<q:Have you seen my {t.n}?> <h:No.> [It was a very small word, but it lay in {h'} mouth like {#thing}|It was out before {h.he} could stop it|{^#who} looked up from the {food}].
 blame =
-[Then {q} thought it was|And who got the blame? It was] {#pet}[ the cat| the dog|, the neighbour's puppy]. [No milk tonight|Out you go], [you bad beast|and no supper].
+[Then {q} thought it was|And who got the blame? It was] {#pet}[ the cat| the dog|, the neighbour's puppy]. [No milk tonight|Out you go|No {#food} for a week], [you bad beast|and no supper|said {#who}].
 <q:It must have been {b2}. [That one is always in my things|Who else].> {h} [saw {b2}'s face|looked at the floor] and said nothing.
-Nobody [scolded|asked]. That was [the worst of it|almost harder to bear].
+Nobody [scolded|asked]. [{^#who} talked of {#food}, {#who} of {#animals}|{^#who} even gave {h>} {#food}]. That was [the worst of it|almost harder to bear].
 weigh =
-At supper {h} [could not swallow|pushed the {food} round the plate]. At night {h.he} [turned over seven times|heard every hour strike].
-[Every time somebody said "{t.n}"|Each time {q} smiled at {h>}], {h} [jumped|felt hot and cold].
-It is odd how heavy [a small lie|something that nobody sees] can be. {h} [carried it about all day|took it to bed and got up with it].
-{h} [had {#thing} for a heart|felt as if {h.he} had swallowed {#thing}]. [Even {#pet} the cat looked away|The {food} tasted of paper].
+At supper {h} [could not swallow|pushed the {food} round the plate|gave the {food} to {#pet} the cat]. At night {h.he} [turned over {n5} times|heard every hour strike|dreamed of {#who} with {#thing}].
+[Every time somebody said "{t.n}"|Each time {q} smiled at {h>}], {h} [jumped|felt hot and cold|thought of {#animal}, and what it would do|looked hard at {#thing}].
+It is odd how heavy [a small lie|something that nobody sees] can be[|, heavier than {#thing}]. {h} carried it [past {#who}|to {#place}|to school] and [back|home again], and took it to bed.
+{h} [had {#thing} for a heart|felt as if {h.he} had swallowed {#thing}]. [Even {#pet} the cat looked away|The {food} tasted of [paper|soap|candles|dust]|{^#who} asked whether {h} was ill].
 confess =
 {h} [knocked|went in|stood in the doorway], [one foot on the other|pale as flour]. <h/soft:It was me. I broke your {t.n}. [And I lied|And I said nothing|And I let another be blamed for it].>
 <h:[I have to tell you something|It wasn't {b2}|It wasn't the cat], [and please don't say anything until I've finished|it was me].> And out it came, [all of it|from beginning to end].
 {h} laid [the pieces|what was left of it] on the table. [{h.he} had meant to make a speech, but nothing came|{^#pet} the cat went out of the room|Somewhere {#who} was singing]. <h:I'm sorry.>
 forgive =
-{q} [looked at the pieces|said nothing for a while]. <q:I was [angry about the {t.n}|sad about it], and I still am. But [I'm glad you came|it takes courage to stand there].>
-<q:I knew. There was [{#colour} paint|dust] on your sleeve.> <h:Why didn't you say so?> <q:I wanted to give you time to say it.>
-<q:When I was your age I broke {#who}'s {#noun}. [It took me ten years to say so|I never told. I think of it to this day].> 
+{q} [looked at the pieces|said nothing for a while]. <q:I was [angry about the {t.n}|sad about it], and I still am. But [I'm glad you came|it takes courage to stand there|{#who} would not have come|a {t.n} is only a {t.n}].>
+<q:I knew. [There was [{#colour} paint|dust|{#food}] on your sleeve|{^#who} saw you through the window|You've never been so polite to {#who}].> <h:Why didn't you say so?> <q:[I wanted to give you time to say it|It was yours to say|I was waiting, like {#animal} at a hole].>
+<q:When I was your age I broke {#who}'s {#noun}. [It took me {n5} years to say so|I never told. I think of it to this day|I said it was {#animal}, and everyone believed me, and that was the worst].> 
 amends =
-Together they [glued it|mended it], and now it has [a scar|a crack], and [{q} says it is worth more than before|you have to know where to look].
-{h} [swept the yard for a week|carried water for {q} all month|gave {q} {h.his} {keep} for it], and [did not mind|after that they were quits].
+Together they [glued it|mended it], with [glue from {#who}|thread and patience|{#thing} for a clamp], and now it has [a scar|a crack], and [{q} says it is worth more than before|you have to know where to look|{#who} never noticed].
+{h} [swept the yard for a week|carried water for {q} all month|read to {#who} every Sunday|fed {#who}'s {#animals} till {@hour} each day], and [did not mind|after that they were quits|learned a good deal about {#nouns}].
 [And {b2} got|The cat got] [{#food}|{h.his} pudding] and an apology[|, and took both].
 """)
 
@@ -331,7 +331,7 @@ def confession(s):
     s.set(b2="{#name}")
     s.about = f"a {h.kind} who breaks something and must tell the truth"
     intro = "{q.a} had {t.a}[, and nobody was allowed to touch it|, which {q.he} loved more than anything|, the only one of its kind]." if hasattr(q, "job") and not q.intro.endswith(",") else "{q!} had {t.a}[, and nobody was allowed to touch it|, a present from {#who}|, which had come over the sea|]."
-    s.para(s.opening() if s.p(0.6) else "", intro if s.p(0.7) else "", "{@broke}")
+    s.para(s.opening() if s.p(0.6) else "", intro if s.p(0.7) or hasattr(q, "job") else "", "{@broke}")
     s.para("{@hide}", s.maybe(0.7, "{@blame}"), s.maybe(0.3, "{@feelafraid}"))
     s.para("{@weigh}", s.maybe(0.4, "{@weigh}"))
     s.para(s.maybe(0.5, "[The next|Next] [morning|evening] {h} could bear it no longer.", "[After two days|On Sunday] it was too much."), "{@confess}", "{@forgive}")
@@ -343,23 +343,23 @@ def confession(s):
 rules(r"""
 plantopen =
 {^#who1} gave {h>} {seed}. <w:[Put it in the ground|Plant it] and [wait|be patient]. [That's the hard part|It's slow, but it's worth it].>
-{h} found {seed} [in the pocket of an old coat|at the bottom of {#thing}|on the road {pl.at}]. It was no bigger than [a tooth|a button|a ladybird].
+{h} found {seed} [in the pocket of an old coat|at the bottom of {#thing}|on the road {pl.at}]. It was no bigger than [a tooth|a button|a ladybird], and {#who} [laughed at it|said it was a stone|offered {#thing} for it].
 [At the market|At the fair] {h} [swapped {#thing}|paid a penny] for {seed}.
 plantdo =
 {h} [planted it|pushed it into the earth] [under the window|in {#thing}|beside the water butt|in a corner that nobody wanted] and [gave it water|put a stick beside it], [every morning and every evening|before breakfast|from a tin can].
 {h} dug a hole with {#thing}, laid it in and [wished it good night|covered it up like a baby].
 plantwait =
-[One day, two days, a week|A week went by]. Nothing. {h} [lay down and put an ear to the ground|asked it what it was waiting for|told it about {#who}].
+[One day, two days, a week|A week went by|{^n5} days went by, and {#who} came to look]. Nothing. {h} [lay down and put an ear to the ground|asked it what it was waiting for|told it about {#who}].
 {^#who1} [leaned over the fence|came past]. <w:[That'll never come up|You've planted a pebble|My grandmother had one. It froze].> {h} [went on watering|said nothing].
 {^#animal} [scratched|sniffed] at the place. {h} [put up a fence of sticks|built a scarecrow out of {#thing} and {#who}'s hat|sat guard till dark].
-It [rained for nine days|did not rain for three weeks|froze one night in May]. {h} [covered it with {#thing}|carried water from {#place}|got up at midnight to look].
-{h} [wanted to dig it up and look|nearly dug it up]. <q:[Would you grow, if somebody pulled you out of bed every day to see|Let it sleep. It's working].>
+It [rained for {n5} days|did not rain for {n5} weeks|froze one night in May, and {#who}'s beans died]. {h} [covered it with {#thing}|carried water from {#place}|got up at midnight to look].
+{h} [wanted to dig it up and look|nearly dug it up]. <q:[Would you grow, if {#who} pulled you out of bed every day to see|Let it sleep. It's working|{^#who} dug one up, and it was so offended that it never spoke again].>
 plantup =
-And then, {@when}, there was [a green point|a small green ear|a bent green neck] [in the earth|no longer than an eyelash].
-[One morning|On the fortieth day] the earth had a crack, and in the crack [was something green|stood a leaf, folded like a letter].
-<h/call:[It's up|Come and see|Wake up, all of you]!> {h} ran [barefoot|in {h.his} nightshirt] through the house. [And there it stood, one leaf high|And all of them had to come and look at one leaf].
+And then, {@when}, there was [a green point|a small green ear|a bent green neck] [in the earth|no longer than an eyelash|beside {#who}'s boot|between {#thing} and the wall].
+[One morning|On the {n5}th day|While {#who} was eating {#food}] the earth [had a crack|moved], and [in the crack was something green|up came a leaf, folded like a letter|a green nose looked out, as if to ask for {#who}].
+<h/call:[It's up|Come and see|Wake up, all of you]!> {h} ran [barefoot|in {h.his} nightshirt] through the house. [And there it stood, one leaf high|{^#who}, {#who} and {#pet} the cat had to come and look at one leaf].
 plantend =
-By [summer|autumn|August] it was [taller than {#who}|as high as the roof|a great tangle of green], with [{#colour} flowers|flowers like trumpets|pumpkins like moons|pods as long as an arm], and [bees came from {#place}|{#who} took off a hat to it].
+By [summer|autumn|August] it was [taller than {#who}|as high as the roof|a great tangle of green], with [{#colour} flowers|flowers like trumpets|pumpkins like moons|pods as long as {#who}'s arm], and [bees came from {#place}|{#who} took off a hat to it].
 It bore [seven|nine|eleven] {#colour} [fruits|flowers as big as plates], and {h} gave [one to {#who}, one to {#who}|some to everyone who had laughed, first of all to {#who}].
 [When it had withered|In the autumn] there were [forty|a hundred] new seeds. {h} [gave them away, one to each child in {home}|put them into {#thing}, for next year|sent some to {#who}].
 """)

@@ -33,8 +33,8 @@ It rained a little, and {h} sat under a leaf with {#who} and talked about {#food
 
 # -- making something together ---------------------------------------------------------------------------------------------
 MAKES = [
-    ("a raft", "[planks|barrels|old doors]", "sail [to the island|down the {wat}]", "It [tilted|turned twice in a circle], took a little water, and swam"), ("a soup for everyone", "[carrots|onions|beans|bones]", "feed the whole street", "It tasted of everything at once, and there was not a drop left"),
-    ("a kite as big as a door", "[paper|canes|string]", "fly it from {place}", "It shook itself and went up, until the string sang"), ("a scarecrow", "[straw|trousers|a turnip]", "save the cherries", "The birds held a meeting, and then sat on its hat. But they liked it so well that they left the cherries alone"),
+    ("a raft", "[planks|barrels|old doors]", "sail [to the island|down the {wat}]", "It [tilted|turned twice in a circle], took a little water, and swam"), ("a soup for everyone", "[carrots|onions|beans|bones]", "feed the whole street", "It tasted of [everything at once|{#food} and smoke|the sea], and {#who} [licked the pot|had four plates|asked who had cooked it]"),
+    ("a kite as big as a door", "[paper|canes|string]", "fly it from {place}", "It shook itself and went up, until the string sang"), ("a scarecrow", "[straw|trousers|a turnip]", "save the cherries", "The birds held a meeting, and then sat on [its hat|its arms]. [But they liked it so well that they left the cherries alone|It looked so much like {#who} that {#who} said good morning to it]"),
     ("a tree house", "[boards|nails|rope]", "have a place without grown-ups", "It leaned a little, but everyone fitted in, even {#who}"), ("a quilt", "[scraps|thread|buttons]", "have something warm for {who3}", "There was a piece of everybody in it: a sleeve, a curtain, a bit of flag"),
     ("a play", "[curtains|crowns|paint]", "earn money for a new bell", "The [king|prince] forgot his words, the [dragon|cow|moon], who was {#who}, said them for him, and [people asked for it again|{#who} threw {#food}]"), ("a snow castle", "[snow|buckets|a broken window]", "win against the children of the other street", "It had two towers, and it stood till March"),
     ("a bench", "[oak boards|screws|varnish]", "let old {who3} rest on the way to {place}", "From then on nobody passed without sitting down a minute"), ("a cart with a sail", "[wheels|a bed sheet|a pole]", "be the fastest on the hill", "It ran, it flew, and it stopped in {#who}'s hedge"),
@@ -137,7 +137,7 @@ They [hung up notices|called from door to door]. {^#who} brought a {pk}, but [it
 {^#who} had heard something [in the cellar|on the roof] of {#building}. {h} crept in with {#thing}. It was only {#animal}, and it was not pleased.
 awayfound =
 <q:Where does {pet} like to be best?> {h} thought of [warm places|{#food}|the sound of the {#noun}]. [And there|They went to look], in {#who}'s {#noun} basket, lay {pet}, with [four|five|three] [little ones|tiny {pks}]. [She had wanted to be left in peace|So that was why].
-[It was {q} who heard it|Then they heard it]: a sound from [the old well|under the bridge|inside a hollow tree]. {pet} had [slipped in|gone after {#animal}] and could not get out. {h} [climbed down|crawled in], with a rope round {h.his} waist, and came up again with a very dirty {pk}.
+[It was {q} who heard it|Then they heard it]: a sound from [the old well|under the bridge|inside a hollow tree]. {pet} had [slipped in|gone after {#animal}] and could not get out. {h} [climbed down|crawled in], with a rope round {h.his} waist [and {#who} at the other end|that {#who} held|and {#thing} in one hand], and [came up again|came back] with a [very dirty|wet|thin and very cross] {pk}.
 At [dusk|sunrise|{@hour} o'clock] {h} came home, [tired|wet|hungry] and without [hope|a {pk}]. And who sat [before the door|in {#thing}|on the step beside {#who}], [as if nothing had happened|full of burrs|eating {#food}]? {pet}. [Beside {pet} sat another {pk}, a thin one|{pet} had brought {#thing} along].
 They found {pet} [by {#place}|at {#place}], beside old {#name}, who [lived alone|had nobody left] and had shared {#food} with the stray. <h:That is our {pk}.> <b:[Oh, so it has a home|I thought so].> {h} [saw the sad face|thought about it]. <h:We could [come every Sunday|share].>
 """)
@@ -267,8 +267,8 @@ The {wat} lights had gone out, and {w2} was [still on the road|on the water] wit
 stormdo =
 {h} tied a rope round {h.his} waist, took {#food} and {#thing}, and went out, with {q} behind. [They had to shout|They could see no farther than their own hands].
 <q:[Stay here|It's madness].> <h:[And who goes then|I know the way with my eyes shut].> {q} [put on {q.his} hat|lit the lamp] and came too. They went [from wall to wall|along the rope] to {#place}.
-They made a chain: {h!}, {q!}, {#who}, {#who} and last of all {#name}, who was the heaviest. Hand in hand they reached [the gate|the far side].
-{h} beat on {#thing}, every minute, for an hour. [That was all one could do, and it was not little|{q} kept the fire up so that it could be seen].
+They made a chain: {h!}, {q!}, {#who}, {#who} and last of all {#name}, who was [the heaviest|tied to {#thing}|holding {#animal}]. [Hand in hand|Step by step|Shouting] they reached [the gate|the far side|{#place}].
+{h} beat on {#thing}, every minute, for [an hour|two hours|as long as {h.his} arms held out]. [It was all one could do|{q} kept the fire up so that it could be seen|{^#who} held up a lamp beside {h>}].
 stormthere =
 At last a voice. {^w2} sat [on the table|in the kitchen|under an upturned boat] and was [singing, out of tune|playing cards with {#animal}|not at all surprised]. <y:[You took your time!|Come in, I've made {#food}.|Did you bring a {#noun}?]>
 Something [moved|knocked]. It was {w2}, [wet through|white as a sheet], with {#animal} under one arm. <y:[I heard you|I saw your light|I had begun to say goodbye to my {#noun}].>

@@ -135,7 +135,7 @@ TAGS = {
     "!": "cried called shouted said exclaimed cried called".split() + ["burst out"],
 }
 MANNERS = {
-    "soft": ["whispered", "murmured", "said softly", "said quietly", "said in a small voice", "breathed", "said gently", "said under {x.his} breath"],
+    "soft": ["whispered", "murmured", "said softly", "said quietly", "breathed", "said gently"],
     "th": ["thought", "thought", "said to {x.self}", "told {x.self}"],
     "sad": ["sighed", "said sadly", "said with a sigh", "sniffed", "said and looked at the ground", "mumbled", "said in a flat voice"],
     "glad": ["laughed", "said with a smile", "said, beaming", "cried", "said happily", "sang out", "said and clapped"],

@@ -3,7 +3,7 @@
 from . import beats  # noqa: F401  (the shared rules)
 from . import world as w
 from .cast import Cast
-from .engine import Thing, Who, rules
+from .engine import RULES, Who, rules
 from .problems import PROBLEMS
 
 PLOTS = []
@@ -98,7 +98,8 @@ class Tale(Cast):
 
     def ending(self, theme=None):
         """One to three closing sentences, in the order of an evening; a theme speaks only in part of the stories."""
-        parts = [self.maybe(0.35, "{@feelglad}"), self.maybe(0.3, "{@food}")]
+        glad = any(text in self.used for text in RULES["feelglad"])
+        parts = [self.maybe(0 if glad else 0.35, "{@feelglad}"), self.maybe(0.3, "{@food}")]
         parts.append("{@end_%s}" % theme if theme and self.p(0.55) else self.maybe(0.5, "{@end_any}"))
         if not parts[2] or self.p(0.25):
             parts.insert(2, "{@home}" if self.p(0.4) else "{@quiet}") if not parts[1] else None
