@@ -23,7 +23,7 @@ from tales.engine import finish
 
 BATCH = 200
 
-GREET = ["[Hello|Hi|Hey|Good morning|Good evening|Hi there|Hello there|Good afternoon][!|.|]", "[Hello|Hi|Hey], [are you there|how are you|how's it going|can you hear me]?", "[Hi|Hello], [I'm|my name is|this is] {name}[.|!]", "[Anybody there|Anyone home|Knock, knock|Ahoy|Greetings][?|!|.]"]
+GREET = ["[Hello|Hi|Hey|Good morning|Good evening|Hi there|Hello there|Good afternoon][!|.|]", "[Hello|Hi|Hey], [are you there|how are you|how's it going|can you hear me]?", "[Hi|Hello], [I'm|my name is|this is] {name}[.|!]", "[Anybody there?|Anyone home?|Knock, knock!|Ahoy!|Greetings.]"]
 GREET_BACK = [
     "[Hello|Hi|Good day][!| to you!] [Would you like a story|Shall I tell you a story|What should the story be about]?", "[Hello|Hi]! I tell [short stories|little stories]. [Give me a first sentence, a name or a thing, and I'll begin.|Who should be in yours?|What would you like one about?]",
     "[Hello|Hi there]! [Nice of you to come by.|I was just between two stories.|Good to hear from you.] [A fox, a lighthouse, a lost button: what shall it be?|Tell me a name, and I'll tell you a story.|Would you like to hear something?]",
@@ -53,7 +53,8 @@ SELF = [
     (["[Can you see pictures|Can you draw|Can you sing|Can you hear me]?", "[Draw me a cat|Show me a picture|Play some music|Call my mother|Set an alarm|Send a message|Turn on the light][, please.|.]"],
      ["[No, I can't|I can't do that]: I only read and write text. [But I can tell you a story about it.|Shall I tell a story instead?]", "That is not something I can do. I have [words, and nothing else|only words]."]),
     (["Who [made|built|wrote|trained] you?", "Where do you come from?"], ["I am the demo model of mmfree, [a program that runs language models without matrix multiplication|a runtime for small ternary models]. [More I don't know.|I cannot say more than that.]"]),
-    (["How old are you?", "When were you born?", "Where do you live?"], ["I have no age[, I'm a program|]. [A story could have one: shall it be about somebody very old?|]", "I'm a file of about twelve megabytes, so I live [wherever somebody runs me|on your disk]. [I don't know how old I am.|]"]),
+    (["How old are you?", "When were you born?", "When is your birthday?"], ["I have no age[, I'm a program|]. [A story could have one: shall it be about somebody very old?|]", "A program has no [age|birthday]. [I don't know when I was trained, either.|]"]),
+    (["Where do you live?", "Where are you [now|]?", "[Do you run in the cloud|Are you on the internet|Do you need the internet]?"], ["I'm a file of about twelve megabytes, so I live [wherever somebody runs me|on the disk of whoever runs me]. [I need no internet.|]"]),
 ]
 
 # What it cannot know: things asked for.
@@ -168,7 +169,7 @@ class Talk:
                 answer = self.say(["{^He} has no name in the story. {^He} is only called {name}.".replace("{^He}", he.capitalize()), "The story only says {name}."], name=name)
                 ask = self.say(WHO[:1] + WHO[3:], his=his, kind=kind)
             else:
-                ask, answer = self.say(WHO, his=his, kind=kind), self.say(["{who}.", "It was {who}.", "The story is about {who}.", "{who}[, a {kind}|]."] if not hero.animal else ["{who}.", "It was {who}.", "The story is about {who}."], who=who, kind=kind)
+                ask, answer = self.say(WHO, his=his, kind=kind), self.say(["{who}.", "It was {who}.", "The story is about {who}.", "{who}."] if not hero.animal else ["{who}.", "It was {who}.", "The story is about {who}."], who=who, kind=kind)
             self.turn(ask, answer)
         elif draw < 0.56:
             self.turn(self.say(SHORTER), shorter(self.story))

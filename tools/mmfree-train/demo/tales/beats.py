@@ -172,7 +172,7 @@ end_courage =
 <h:I was afraid [all the time|from beginning to end].> <q:[So was I|Of course you were|I know], and you did it [all the same|anyway]. That's what counts.>
 end_kind =
 [One good turn had led to another.|One kindness had brought another.|A kindness is seldom lost.|Kindness finds its way home.]
-[It had cost {h>} only|All it had cost was] [a little time|an afternoon|a few steps|some trouble], and it had [changed everything|made a friend|made the whole day bright].
+[It had cost {h>} only|All it had cost was] [a little time|an afternoon|a few steps|some trouble|a bit of {#food}], and it had [changed everything|made a friend|made the whole day bright, for {#who} too].
 <q:[If you ever need anything|Whenever you need help|Should you ever be in trouble], [call me|come to me|you know where I live].>
 end_work =
 [Good things take time|Good work takes time|It takes as long as it takes], {h} [said|would say] [later|whenever anyone asked|with a shrug].
@@ -184,7 +184,7 @@ end_honest =
 <q/soft:I'd rather have [a broken thing and a true word|the truth and a mess] than [a whole shelf of lies|a tidy lie].>
 end_friend =
 [They have been friends|The two of them have been friends|They were friends] [ever since|from that day on|as long as they lived].
-[Two are better than one|It is good to have company|Half a trouble is easily carried], especially [on a dark road|in bad weather|when there is washing-up to do|when things go wrong].
+[Two are better than one|It is good to have company|Half a trouble is easily carried], especially [on a dark road|in bad weather|when there is washing-up to do|with {#food}|when {#who} is cross].
 And [when it rains|on Sundays|to this day|whenever they can] they [sit together|meet|share a [bun|bench|pot of tea]] and [laugh about it|talk about that day|tell it all again].
 end_clever =
 [A small idea|A quiet idea|A good idea] is [sometimes stronger than|worth more than] [a strong arm|ten strong arms|a great deal of shouting].

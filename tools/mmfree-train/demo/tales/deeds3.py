@@ -21,7 +21,7 @@ A [hat|newspaper|paper bag] blew past, and after it ran {#who}. {h} [put a foot 
 From {#place} came [music|the smell of {#food}|a great noise]. {^#who} was [trying out {#thing}|getting married|teaching {#animal} to dance]. {h} [would have liked to stay|stopped for one song|went on, with the tune in {h.his} head].
 [Twice|Three times] {h} was stopped: by {#who}, who wanted to know the time, and by {#who}, who [wanted to sell {#thing}|had a stone in one shoe|needed somebody to hold {#animal}].
 There was one thing that made {h} smile, even then: {#who} with {#thing} on {#who}'s head. <h:[It suits you|Very fine].> [It was meant well|{^#who} curtsied].
-{^#who1} stopped {h>}. <w:[Do you know who once ate {n5} plates of {#food}|Do you know why {#animals} have no pockets|What is worse than {#animal} in the bath]?> <h:No.> <w:[I don't know either|I've forgotten|Nobody knows].> [It was an old joke|{h} groaned].
+{^#who1} stopped {h>}. <w:[Do you know who once ate {n5} plates of {#food}|Do you know why {#animals} have no pockets|What is worse than {#animal} in the bath]?> <h:[I don't know|No idea|Tell me].> <w:[I don't know either|I've forgotten|Nobody knows].> [It was an old joke|{h} groaned].
 episode_b =
 {h} met {#who}, who was [counting {#food}|sweeping the path with {#thing}|looking for {#thing}]. <h:[Good day|All well].> [And on {h.he} went|They sniffed at one another, as one does].
 A wind came up and brought the smell of {#food} from {#place}. {h} [thought of {h.his} {h.food}|sighed|sneezed twice].
@@ -34,12 +34,12 @@ It rained a little, and {h} sat under a leaf with {#who} and talked about {#food
 # -- making something together ---------------------------------------------------------------------------------------------
 MAKES = [
     ("a raft", "[planks|barrels|old doors]", "sail [to the island|down the {wat}]", "It [tilted|turned twice in a circle], took a little water, and swam"), ("a soup for everyone", "[carrots|onions|beans|bones]", "feed the whole street", "It tasted of [everything at once|{#food} and smoke|the sea], and {#who} [licked the pot|had four plates|asked who had cooked it]"),
-    ("a kite as big as a door", "[paper|canes|string]", "fly it from {place}", "It shook itself and went up, until the string sang"), ("a scarecrow", "[straw|trousers|a turnip]", "save the cherries", "The birds held a meeting, and then sat on [its hat|its arms]. [But they liked it so well that they left the cherries alone|It looked so much like {#who} that {#who} said good morning to it]"),
+    ("a kite as big as a door", "[paper|canes|string]", "fly it from {place}", "It shook itself and went up, until the string sang"), ("a scarecrow", "[straw|trousers|a turnip]", "save the cherries", "The birds held a meeting, and then sat on [its hat|its arms]. [But they left the cherries alone and ate {#who}'s peas|It looked so much like {#who} that {#who} said good morning to it]"),
     ("a tree house", "[boards|nails|rope]", "have a place without grown-ups", "It leaned a little, but everyone fitted in, even {#who}"), ("a quilt", "[scraps|thread|buttons]", "have something warm for {who3}", "There was a piece of everybody in it: a sleeve, a curtain, a bit of flag"),
     ("a play", "[curtains|crowns|paint]", "earn money for a new bell", "The [king|prince] forgot his words, the [dragon|cow|moon], who was {#who}, said them for him, and [people asked for it again|{#who} threw {#food}]"), ("a snow castle", "[snow|buckets|a broken window]", "win against the children of the other street", "It had two towers, and it stood till March"),
     ("a bench", "[oak boards|screws|varnish]", "let old {who3} rest on the way to {place}", "From then on nobody passed without sitting down a minute"), ("a cart with a sail", "[wheels|a bed sheet|a pole]", "be the fastest on the hill", "It ran, it flew, and it stopped in {#who}'s hedge"),
     ("a lamp for the dark corner", "[glass|wire|oil]", "let nobody stumble there again", "The corner was no corner any more, but a place, and {#who} put a chair there"), ("a garden on the roof", "[soil|tubs|seeds]", "have something green to look at", "In [June|July] there were [beans|peas|{#colour} flowers], and [a bee had found the way up|{#who} climbed up to look, with {#animal}]"),
-    ("an oven of clay", "[clay|straw|stones]", "bake on feast days", "The first loaf was [crooked|black on one side|as flat as {#thing}], and [nobody has ever eaten better|{#who} ate the whole of it]"), ("a map of everything", "[paper|ink|string]", "find all that had ever been lost", "When it was done, {#who} found the way to a friend's house on it, and had not been there for years"),
+    ("an oven of clay", "[clay|straw|stones]", "bake on feast days", "The first loaf was [crooked|black on one side|as flat as {#thing}], and [nobody has ever eaten better|{#who} ate the whole of it]"), ("a map of everything", "[paper|ink|string]", "find all that had ever been lost", "When it was done, {#who} found [the way to a friend's house|the bench of a long-ago summer|{#who}'s well] on it, and went there the same day with {#food}"),
 ]
 rules(r"""
 makeopen =
@@ -60,7 +60,7 @@ They [worked|hammered|sewed and glued|carried and measured] until [it was dark|{
 makefail =
 Then [a rope broke|the middle gave way|somebody sat on it|{#animal} ran through it], and it [lay there in a heap|looked like {#thing} after a fire]. Nobody said anything. {^#who} [picked up the first piece|began to whistle].
 On the second day [it all fell down|the best part was missing]: {#who} had [taken it for firewood|lent it to {#who}]. {h} [swallowed|counted to ten] and began once more.
-[It was too small|It was crooked]. <h/sad:[It's no good|It will never hold].> <q:[It's not good yet|Turn it round].> They turned it round, and [it was better|nobody could see it any more].
+[It was too small|It was crooked]. <h/sad:[It's no good|It will never hold].> <q:[It's not good yet|Turn it round].> They [turned it round|stood it on {#thing}|gave it a coat of {#colour}], and [it was better|nobody could see it any more|{#who} liked it].
 The [wind|rain] came in the night. In the morning {h} found {#thing} in {#place} and the rest in {#who}'s pond. They [fetched it all back|put on stones this time].
 """)
 
@@ -95,7 +95,7 @@ By {#place} sat {#who1} with {next} and [a sad face|no use for it]. <h:What's wr
 {h} came past {#place}. There {#who1} was [close to tears|in despair|walking in circles], for {bec}. {h} gave {have}, [without asking for anything|just like that]. <w:Then you must take {next}. [I insist|No, no, take it].>
 tradelast =
 And who should come along with {goal} but {#who1}! <w:I'd give it for {have}, on the spot. {^bec2}.> {h} [did not need to be asked twice|held it out with both hands].
-At the end of the [street|road|day] lived {#who1}, who had {goal} and [nobody to give it to|no room for it]. <w:{^have}? [I've looked for that for years|That is what my mother had]! Take it, child, take it.>
+At the end of the [street|road|day] lived {#who1}, who had {goal} and [nobody to give it to|no room for it]. <w:{^have}? [I've looked for that for years|That is what my mother had|{^#who} sold me the wrong one]! [Take it, child|Take the thing, and {#food} too|It's yours, before {#who} comes].>
 """)
 BECAUSE = ["the old one had gone down the well", "{#animal} had eaten the other", "it was a birthday", "the guests were at the door", "without it the {#noun} would not hold", "{#who} had sat on the old one", "it had been promised to {#who}", "the roof leaked just there", "it was the last thing that was wanting"]
 WANTED = ["mine has gone down the well", "{#animal} has eaten mine", "I promised it to {#who}", "my guests are at the door, and I have none", "mine has been lent to {#who} for ever", "{#who} sat on mine", "it is just what {#who} wants for the wedding", "I dreamed of one", "nothing else will stop the draught"]
@@ -230,7 +230,7 @@ At night {h} listened. [No {#noun} ticked|No train went by|The stairs creaked in
 movegood =
 On the [fourth|sixth|ninth] day {#who1} [knocked|looked over the wall]. <w:[Can you hold {#thing}|Do you know anything about {#animals}|Have you a {#noun} to spare]? [We need one more|There's {#food} for it].> {h} could, and [so it began|stayed till dark].
 A ball came over the wall. {h} threw it back. It came again, with a word on it: "[Hello|Who are you|Coming]?" {h} [found a pencil|wrote the answer underneath] and threw.
-In a box, under {#thing}, {h} found {#thing} from the old house. {h.he} put it [in the window|on the step], and it was not an hour before a [girl called {#girl}|boy called {#boy}] stopped. <b:I've got one like that!>
+In a box, under {#thing}, {h} found {#thing} from the old house. {h.he} put it [in the window|on the step], and [before {#who} had gone by twice|by {@hour} o'clock] a [girl called {#girl}|boy called {#boy}] stopped. <b:I've got one like that!>
 {^#who} was lost. <b:Which way to {#place}?> And {h} knew it. {h.he} said left, and right, and past {#who}'s gate, and [heard {h.self} say it|noticed that {h.he} lived here].
 """)
 

@@ -158,7 +158,7 @@ BEATS = {
     ],
 }
 HUMAN = re.compile(r"sleeve|hand|finger|hat\\b|pocket|coat|shoe|boot|knuckle|hair|sock|dinner|bus\\b|school|work|penny|step\\b|stair|bed\\b|thumb|button|street")
-OBJECT = re.compile(r"\b(?:at|without|from|to|with|of|by|behind|beside|near|past|on|over|around|asked|told|gave|helped|thanked|hugged|scolded) $")
+OBJECT = re.compile(r"\b(?:at|without|from|to|with|of|by|behind|beside|near|past|on|over|around|asked|told|tell|ask|give|help|gave|helped|thanked|hugged|scolded) $")
 NEIGHBOUR = re.compile(r" (?:next door|from upstairs|from the mill|from across the road|from the corner|the twin)'s")
 LOW = "\x01"  # keeps the next letter as it is, after a mark that would end a sentence
 CAPITAL = re.compile(r'(^|[.!?]"? |[.!?] "|^")([a-z])')
@@ -304,7 +304,7 @@ class Story:
             return self.x(who.names[0]) + ("'s" if form == "'" else "")
         clear = self.last.get(who.g) is who
         run = self.runs.get(id(who), 0)
-        if form != "!" and clear and run < 3 and self.r.random() < (0.86 if run < 2 else 0.5):
+        if form != "!" and clear and run < 3 and self.r.random() < (0.74, 0.62, 0.4)[run]:
             self.runs[id(who)] = run + 1
             return {"": who.he, ">": who.him, "'": who.his}[form]
         self.runs[id(who)] = 0

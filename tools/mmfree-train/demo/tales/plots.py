@@ -244,7 +244,7 @@ def trouble(s, problem=None):
 def tell(tale):
     """Tells one story, its plot chosen by weight. Half of them have an episode on the way, some two."""
     functions, weights = zip(*PLOTS)
-    tale.episodes = tale.pick([0, 0, 0, 1, 1, 1, 2])
+    tale.episodes = tale.pick([0, 0, 1, 1, 1, 2])
     tale.r.choices(functions, weights)[0](tale)
 
 

@@ -28,7 +28,7 @@ all at once|suddenly|all of a sudden
 just then|at that moment|at that very moment|right then|that very second
 by and by|after a time|in due course
 again and again|over and over|time and again|once more and once more
-once more|again|another time|one more time
+once more|again|one more time
 more and more slowly|ever more slowly|slower and slower
 little by little|bit by bit|inch by inch|by slow degrees
 very happy|very glad|overjoyed|as happy as could be
@@ -120,7 +120,7 @@ JOIN = re.compile(r'(?<=[a-z])\. (He|She|I) (?=(?:[a-z]+ed|went|took|ran|put|cam
 
 VERBS = "took|ran|put|went|held|gave|saw|found|came|made|looked|asked|climbed|tied|pushed|pulled|opened|turned|carried|walked|waited|listened|dug|brought|followed|lifted|laid|built|threw|caught|shook|drew|wrote|told|tried|set|picked|crept|fetched|sang"
 ADVERB = re.compile(r"\b(he|she|I|He|She|They|they|We|we) (?=(?:%s)\b)" % VERBS)
-NAMED = re.compile(r"(?<![a-z] )\b([A-Z][a-z]+) (?=(?:%s)\b)" % VERBS)
+NAMED = re.compile(r"(?<![a-z] )\b(?!It|Th|An|Bu|Wh|No|Some|Every|So\b|Now|In\b|On\b|At\b|As\b|If\b|Not|One|Two|Out|Up|All)([A-Z][a-z]+) (?=(?:%s)\b)" % VERBS)
 ADVERBS = "then|quickly|soon".split("|")
 
 
