@@ -65,10 +65,14 @@ impl<'a> Strip<'a> {
         groups
     }
 
-    /// Distance in bytes between the groups of two panels that lie one after the other.
+    /// Distance in bytes from a group to that of the strip `by` further, in the panel of `group`; about, where a block
+    /// that is not whole lies between.
     #[cfg(target_arch = "x86_64")]
-    pub(super) fn panel_bytes(&self) -> usize {
-        t5::PANEL * self.layout.strips * STRIP
+    pub(super) fn bytes_to_strip_after(&self, by: usize, group: usize) -> usize {
+        let width = self.layout.block_strips(self.strip / t5::STRIPS_PER_BLOCK);
+        let blocks = (self.strip % t5::STRIPS_PER_BLOCK + by) / width;
+        let panel = self.layout.panel_groups(group / t5::PANEL);
+        (by + blocks * (panel - 1) * width) * STRIP
     }
 
     /// The row constants, as stored.

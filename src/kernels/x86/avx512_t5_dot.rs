@@ -6,8 +6,7 @@ use std::ops::Range;
 
 use super::avx512::{Avx512, load, store};
 use super::avx512_gemm::{
-    QUAD_BYTES, Quad, ROWS, TILE_QUADS, add_products, add_quad, in_runs, load_rows, store_rows,
-    subtract,
+    QUAD_BYTES, Quad, TILE_QUADS, add_products, add_quad, in_runs, load_rows, store_rows, subtract,
 };
 use crate::kernels::prefetch::{Plan, Weights, with_weights};
 use crate::kernels::t5::{QUAD_COLS, QUAD_GROUPS, Strip, quads_len};
@@ -15,7 +14,10 @@ use crate::kernels::{Family, Isa, Job, Kernel};
 use crate::packing::{Packing, STRIP, t5};
 
 /// Rows of activations that are multiplied as codes are made, with sums in registers, which takes no stores.
-const FEW: usize = ROWS;
+const FEW: usize = 8;
+
+/// Rows of activations beside whose sums there are registers left to take codes apart in.
+const FEWER: usize = 4;
 
 /// Group-quads of a strip that are taken before those of the next one: two panels, so that memory is read in its order.
 const RUN: usize = 2 * t5::PANEL / QUAD_GROUPS;
@@ -97,9 +99,11 @@ fn prepare(q: &[i8], out: &mut [u8]) {
     }
 }
 
-/// The code of each trit by the low seven bits of a byte; the trits of what no packer writes are
-/// zero.
-static CODES: [[u8; t5::TABLE]; t5::GROUP] = {
+/// By the low seven bits of a byte.
+type Table = [u8; t5::TABLE];
+
+/// The code of each trit; the trits of what no packer writes are zero.
+static CODES: [Table; t5::GROUP] = {
     let mut codes = [[0; t5::TABLE]; t5::GROUP];
     let mut v = 0;
     while v < t5::TABLE {
@@ -111,6 +115,25 @@ static CODES: [[u8; t5::TABLE]; t5::GROUP] = {
         v += 1;
     }
     codes
+};
+
+/// Codes that one byte has room for, of two bits each.
+const PACKED: usize = 4;
+const _: () = assert!(PACKED + 1 == t5::GROUP);
+
+/// The codes of all trits but the last, the first one lowest: one look-up and some shifts take less time than four look-ups.
+static PACKED_CODES: Table = {
+    let mut packed = [0; t5::TABLE];
+    let mut v = 0;
+    while v < t5::TABLE {
+        let mut i = 0;
+        while i < PACKED {
+            packed[v] |= CODES[i][v] << (2 * i);
+            i += 1;
+        }
+        v += 1;
+    }
+    packed
 };
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vnni")]
@@ -148,12 +171,15 @@ fn compute<W: Weights>(job: &Job<'_>, out: &mut [i32]) {
         let (first, mut negative) = (quads.start / t5::GROUP, Negative::none());
         let tile = tile.as_chunks_mut::<{ t5::GROUP }>().0;
         for (run, tile) in tile.chunks_mut(RUN).enumerate() {
-            let groups = groups_of(strip, first + run * RUN);
+            let first = first + run * RUN;
+            let (groups, ahead) = (groups_of(strip, first), ahead(strip, first));
             for (group_quad, quads) in groups.iter().zip(tile) {
+                prefetch::<W>(group_quad, ahead);
                 let bytes = Bytes::new(*group_quad);
                 negative.count(&bytes);
-                for (quad, codes) in quads.iter_mut().zip(&CODES) {
-                    let codes = bytes.codes(codes);
+                let packed = bytes.packed();
+                for (i, quad) in quads.iter_mut().enumerate() {
+                    let codes = if i < PACKED { unpack(packed, i) } else { bytes.codes(i) };
                     for (quad, codes) in quad.as_chunks_mut().0.iter_mut().zip(codes) {
                         store(quad, codes);
                     }
@@ -172,6 +198,23 @@ fn groups_of(strip: Strip<'_>, first: usize) -> [[&[u8; STRIP]; QUAD_GROUPS]; RU
     std::array::from_fn(|g| std::array::from_fn(|i| groups[QUAD_GROUPS * g + i]))
 }
 
+/// Distance in bytes from the groups of a strip to those that are prefetched: the lines of a block's strips lie side by side,
+/// so that the first strip's are no run of memory that the processor would foresee.
+fn ahead(strip: Strip<'_>, first_group_quad: usize) -> [usize; 2] {
+    [2, 1].map(|by| strip.bytes_to_strip_after(by, QUAD_GROUPS * first_group_quad))
+}
+
+/// Prefetches what lies `ahead` of some groups; for a second time where that is the way.
+#[inline(always)]
+fn prefetch<W: Weights>(groups: &[&[u8; STRIP]], ahead: [usize; 2]) {
+    for group in groups {
+        W::line(&group[..], ahead[0]);
+        if W::AGAIN.is_some() {
+            W::line(&group[..], ahead[1]);
+        }
+    }
+}
+
 /// Adds the products of some group-quads of a strip, [`RUN`] at most, with `T` rows of activations.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vnni")]
@@ -184,17 +227,23 @@ fn some_rows<const T: usize, W: Weights>(
 ) {
     let q = q.map(|q| &q.as_chunks::<{ t5::GROUP }>().0[group_quads.clone()]);
     let groups = groups_of(strip, group_quads.start);
-    // The same strip of the next run.
-    let ahead = 2 * strip.panel_bytes();
+    let ahead = ahead(strip, group_quads.start);
     let (mut acc, mut negative) = (load_rows::<T>(out, out_stride), Negative::none());
     for (g, group_quad) in groups[..group_quads.len()].iter().enumerate() {
-        for group in group_quad {
-            W::line(&group[..], ahead);
-        }
+        prefetch::<W>(group_quad, ahead);
         let bytes = Bytes::new(*group_quad);
         negative.count(&bytes);
-        for (i, codes) in CODES.iter().enumerate() {
-            add_quad(&mut acc, bytes.codes(codes), |t| q[t][g][i]);
+        let quad = |i: usize| move |t: usize| q[t][g][i];
+        if T <= FEWER {
+            add_quad(&mut acc, bytes.codes(PACKED), quad(PACKED));
+            let packed = bytes.packed();
+            for i in 0..PACKED {
+                add_quad(&mut acc, unpack(packed, i), quad(i));
+            }
+        } else {
+            for i in 0..t5::GROUP {
+                add_quad(&mut acc, bytes.codes(i), quad(i));
+            }
         }
     }
     subtract(&mut acc, negative.of_rows());
@@ -225,17 +274,41 @@ impl Bytes {
         Bytes { bytes, negative: bytes.map(|bytes| _mm512_movepi8_mask(bytes)) }
     }
 
-    /// The codes of a quad, which are looked up in one of [`CODES`].
+    /// The codes of quad `i`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-    fn codes(&self, table: &[u8; t5::TABLE]) -> [__m512i; 4] {
+    fn codes(&self, i: usize) -> [__m512i; 4] {
+        // To negate a trit is to take its code off 2.
+        self.look_up(&CODES[i], 2)
+    }
+
+    /// The codes of the first [`PACKED`] quads: see [`unpack`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+    fn packed(&self) -> [__m512i; 4] {
+        self.look_up(&PACKED_CODES, 0b10_10_10_10)
+    }
+
+    /// What a table has for each byte, taken off `negated` where the byte has bit 7.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+    fn look_up(&self, table: &Table, negated: u8) -> [__m512i; 4] {
         let halves = table.as_chunks::<64>().0;
         let (low, high) = (load(&halves[0]), load(&halves[1]));
+        let negated = _mm512_set1_epi8(negated as i8);
         std::array::from_fn(|r| {
-            let codes = _mm512_permutex2var_epi8(low, self.bytes[r], high);
-            _mm512_mask_sub_epi8(codes, self.negative[r], _mm512_set1_epi8(2), codes)
+            let found = _mm512_permutex2var_epi8(low, self.bytes[r], high);
+            _mm512_mask_sub_epi8(found, self.negative[r], negated, found)
         })
     }
+}
+
+/// The codes of quad `i` of [packed](Bytes::packed) ones.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn unpack(packed: [__m512i; 4], i: usize) -> [__m512i; 4] {
+    let by = _mm_cvtsi32_si128(2 * i as i32);
+    packed.map(|packed| _mm512_and_si512(_mm512_srl_epi16(packed, by), _mm512_set1_epi8(3)))
 }
 
 /// Counts the bytes with bit 7 set, of [`COUNTED`](Self::COUNTED) group-quads at most: by as many the row constants are larger
