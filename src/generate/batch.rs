@@ -350,7 +350,24 @@ impl Batch {
     pub fn pass(&mut self, budget: usize) -> Vec<Event> {
         let mut events = Vec::new();
         self.end_those_without_work(&mut events);
-        let work = self.plan(budget, &mut events);
+        let mut work = self.decode();
+        // Text that is being written must not stop prompts for good.
+        let left = budget.saturating_sub(work.len()).max(1);
+        self.read_prompts(left, &mut work, &mut events);
+        self.run(work, events)
+    }
+
+    /// One forward pass of the sequences that are being written alone; prompts wait. What it takes tells what prompts may
+    /// take beside it.
+    pub fn pass_without_prompts(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        self.end_those_without_work(&mut events);
+        let work = self.decode();
+        self.run(work, events)
+    }
+
+    /// A forward pass of so many tokens of these sequences; adds what became of each to `events`.
+    fn run(&mut self, work: BTreeMap<SequenceId, usize>, mut events: Vec<Event>) -> Vec<Event> {
         let mut steps: Vec<Step<'_>> = Vec::with_capacity(work.len());
         let mut keys = Vec::with_capacity(work.len());
         for (key, sequence) in &mut self.sequences {
@@ -371,13 +388,19 @@ impl Batch {
         events
     }
 
-    /// How many tokens of which sequence go into the next pass.
-    fn plan(&mut self, budget: usize, events: &mut Vec<Event>) -> BTreeMap<SequenceId, usize> {
-        let mut work = BTreeMap::new();
+    /// A token of each sequence that is being written, for the next pass.
+    fn decode(&self) -> BTreeMap<SequenceId, usize> {
         let decoding = self.sequences.iter().filter(|(_, sequence)| !sequence.is_prompt());
-        work.extend(decoding.map(|(key, _)| (*key, 1)));
-        // Text that is being written must not stop prompts for good.
-        let mut left = budget.saturating_sub(work.len()).max(1);
+        decoding.map(|(key, _)| (*key, 1)).collect()
+    }
+
+    /// Adds tokens of prompts, `left` at most, to the work of the next pass.
+    fn read_prompts(
+        &mut self,
+        mut left: usize,
+        work: &mut BTreeMap<SequenceId, usize>,
+        events: &mut Vec<Event>,
+    ) {
         let mut scored = SCORED;
         let prompts = self.sequences.iter().filter(|(_, sequence)| sequence.is_prompt());
         let prompts: Vec<SequenceId> = prompts.map(|(key, _)| *key).collect();
@@ -400,7 +423,6 @@ impl Batch {
                 work.insert(key, tokens);
             }
         }
-        work
     }
 
     /// Finds for a new prompt the one before it that begins most alike, and has it leave its state

@@ -18,8 +18,14 @@ const STRETCH: f64 = 2.5;
 /// Passes without a prompt of which the median is taken.
 const KEPT: usize = 9;
 
-/// So many passes with prompts after each other are followed by one with hardly any, to see what a pass takes without.
+/// So many passes with prompts after each other are followed by one without, to see what that takes.
 const PROBE: usize = 64;
+
+/// How much faster than what is known prompts are read at most: what a token costs depends on how many there are.
+const GROWTH: f64 = 1.5;
+
+/// Tokens of a prompt beside decoding that are tried first.
+const FIRST: f64 = 16.0;
 
 /// Chooses the budget of each pass by the time that those before it took.
 ///
@@ -29,8 +35,8 @@ const PROBE: usize = 64;
 pub struct Pace {
     /// Seconds of the last passes without a prompt, by how many sequences were being written.
     decoding: BTreeMap<usize, VecDeque<f64>>,
-    /// Tokens of prompts beside decoding.
-    beside: f64,
+    /// The last pass with prompts beside decoding: their tokens, and seconds that each took.
+    beside: Option<(f64, f64)>,
     /// Tokens of prompts where nothing is being written.
     alone: f64,
     /// Passes with prompts beside decoding since the last one without.
@@ -39,17 +45,20 @@ pub struct Pace {
 
 impl Pace {
     pub fn new() -> Pace {
-        Pace { decoding: BTreeMap::new(), beside: 16.0, alone: 256.0, mixed: 0 }
+        Pace { decoding: BTreeMap::new(), beside: None, alone: 256.0, mixed: 0 }
     }
 
-    /// The budget of the next pass, in which so many sequences are being written.
-    pub fn budget(&self, decoding: usize) -> usize {
-        match decoding {
-            0 => self.alone as usize,
-            // One token of a prompt is read in any case.
-            _ if self.mixed >= PROBE || self.median(decoding).is_none() => decoding,
-            _ => decoding + self.beside as usize,
+    /// The budget of the next pass, in which so many sequences are being written; `None` where it is to be without prompts.
+    pub fn budget(&self, decoding: usize) -> Option<usize> {
+        if decoding == 0 {
+            return Some(self.alone as usize);
         }
+        let without = self.without(decoding).filter(|_| self.mixed < PROBE)?;
+        let prompts = match self.beside {
+            None => FIRST,
+            Some((tokens, each)) => ((STRETCH - 1.0) * without / each).min(GROWTH * tokens + 1.0),
+        };
+        Some(decoding + prompts.clamp(1.0, MOST as f64) as usize)
     }
 
     /// Takes in what a pass took: so many sequences being written, tokens of prompts, and seconds.
@@ -69,7 +78,7 @@ impl Pace {
             }
             return;
         }
-        if prompts <= 1 {
+        if prompts == 0 {
             self.mixed = 0;
             let times = self.decoding.entry(decoding).or_default();
             times.push_back(seconds);
@@ -79,24 +88,36 @@ impl Pace {
             return;
         }
         self.mixed += 1;
-        let Some(median) = self.median(decoding) else { return };
-        // What is left for prompts, against what they took.
-        let change = (STRETCH - 1.0) * median / (seconds - median).max(1e-9);
-        let next = prompts as f64 * change.clamp(0.5, 1.25);
-        self.beside = match change < 1.0 {
-            true => next,
-            false => self.beside.max(next),
-        }
-        .clamp(1.0, MOST as f64);
+        let Some(without) = self.without(decoding) else { return };
+        let each = (seconds - without).max(1e-9) / prompts as f64;
+        // A prompt may have ended: how many tokens a pass has room for is still what was known.
+        let tokens = match self.beside {
+            Some((tokens, before)) if each <= before => tokens.max(prompts as f64),
+            _ => prompts as f64,
+        };
+        self.beside = Some((tokens, each));
     }
 
-    /// Seconds of a pass without prompts for so many sequences, or for about so many.
-    fn median(&self, decoding: usize) -> Option<f64> {
-        let below = self.decoding.range(..=decoding).next_back();
-        let (_, times) = below.or_else(|| self.decoding.range(decoding..).next())?;
-        let mut times: Vec<f64> = times.iter().copied().collect();
-        times.sort_by(f64::total_cmp);
-        times.get(times.len() / 2).copied()
+    /// Seconds of a pass without prompts for so many sequences; `None` where none of about so many was seen yet.
+    fn without(&self, decoding: usize) -> Option<f64> {
+        let median = |(&count, times): (&usize, &VecDeque<f64>)| {
+            let mut times: Vec<f64> = times.iter().copied().collect();
+            times.sort_by(f64::total_cmp);
+            Some((count as f64, times.get(times.len() / 2).copied()?))
+        };
+        let wanted = decoding as f64;
+        let below = self.decoding.range(..=decoding).next_back().and_then(median);
+        let above = self.decoding.range(decoding..).next().and_then(median);
+        match (below, above) {
+            (Some((count, time)), _) if count == wanted => Some(time),
+            (Some((low, least)), Some((high, most))) => {
+                Some(least + (most - least) * (wanted - low) / (high - low))
+            }
+            // Each sequence more takes no more than those before it.
+            (Some((low, time)), None) if wanted <= 1.25 * low => Some(time * wanted / low),
+            (None, Some((high, time))) if high <= 1.25 * wanted => Some(time * wanted / high),
+            _ => None,
+        }
     }
 }
 
@@ -108,7 +129,7 @@ mod tests {
     fn run(pace: &mut Pace, decoding: usize, pass: f64, token: f64, passes: usize) -> Vec<f64> {
         (0..passes)
             .map(|_| {
-                let prompts = (pace.budget(decoding) - decoding).max(1);
+                let prompts = pace.budget(decoding).map_or(0, |budget| budget - decoding);
                 let seconds = pass + token * prompts as f64;
                 pace.took(decoding, prompts, seconds);
                 seconds
@@ -138,16 +159,35 @@ mod tests {
     }
 
     #[test]
+    fn those_who_come_together_are_soon_written_to_all() {
+        // 32 prompts of 16 tokens on a machine whose passes take longer the more sequences they have.
+        for sequence in [0.0001, 0.001, 0.01] {
+            let mut pace = Pace::new();
+            let (mut decoding, mut left, mut passes) = (1, 31 * 16, 0);
+            while left > 0 {
+                let prompts =
+                    pace.budget(decoding).map_or(0, |budget| (budget - decoding).min(left));
+                let rows = (decoding + prompts) as f64;
+                pace.took(decoding, prompts, 0.003 + sequence * rows);
+                left -= prompts;
+                decoding = 32 - left.div_ceil(16);
+                passes += 1;
+            }
+            assert!(passes <= 90, "{sequence}: {passes}");
+        }
+    }
+
+    #[test]
     fn a_pass_without_decoding_is_long_but_not_without_end() {
         let mut pace = Pace::new();
         assert!(run(&mut pace, 0, 0.01, 0.001, 50)[49] <= 0.3);
-        assert!(pace.budget(0) >= 150);
+        assert!(pace.budget(0) >= Some(150));
         let mut slow = Pace::new();
         run(&mut slow, 0, 1.0, 0.1, 50);
-        assert_eq!(slow.budget(0), LEAST_ALONE);
+        assert_eq!(slow.budget(0), Some(LEAST_ALONE));
         let mut fast = Pace::new();
         run(&mut fast, 0, 1e-6, 1e-7, 50);
-        assert_eq!(fast.budget(0), MOST);
+        assert_eq!(fast.budget(0), Some(MOST));
     }
 
     #[test]
@@ -159,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_pass_of_all_beside_decoding_reads_one_token_of_prompts() {
-        assert_eq!(Pace::new().budget(3), 3);
+    fn the_first_pass_of_all_beside_decoding_reads_no_prompt() {
+        assert_eq!(Pace::new().budget(3), None);
     }
 }

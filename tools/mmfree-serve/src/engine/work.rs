@@ -256,7 +256,10 @@ impl Worker {
         let budget = self.pace.budget(decoding);
         self.shared.metrics.batch_size.observe(self.batch.len() as f64);
         let start = Instant::now();
-        let events = self.batch.pass(budget);
+        let events = match budget {
+            Some(budget) => self.batch.pass(budget),
+            None => self.batch.pass_without_prompts(),
+        };
         let end = Instant::now();
         let mut prompts = 0;
         let mut events = events.into_iter().peekable();
