@@ -10,6 +10,7 @@ mod region;
 mod signals;
 mod stdout;
 mod unfinished;
+mod written;
 
 pub(crate) use addresses::addresses_left;
 pub use addresses::threads_with_room;
@@ -23,3 +24,4 @@ pub(crate) use region::{Piece, Region};
 pub use signals::{Temporary, handle_signals, is_ignored};
 pub use stdout::write_stdout;
 pub use unfinished::Unfinished;
+pub use written::or_lost_mapping;

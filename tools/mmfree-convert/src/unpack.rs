@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use mmfree::Error;
 use mmfree::format::{Embedding, Header, ModelFile, Role, TensorSpec, keys, replace_numbers};
 use mmfree::packing::PackedMatrix;
-use mmfree::storage::{Temporary, Unfinished};
+use mmfree::storage::{Temporary, Unfinished, or_lost_mapping};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
@@ -119,7 +119,7 @@ fn sync(path: &Path) -> mmfree::Result<()> {
 fn write_file(path: &Path, bytes: &[u8]) -> mmfree::Result<()> {
     let write = || {
         let mut file = File::create_new(path)?;
-        file.write_all(bytes)?;
+        file.write_all(bytes).map_err(or_lost_mapping(bytes))?;
         file.sync_all()
     };
     write().map_err(Error::io("cannot write", path))
@@ -239,7 +239,8 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.options.check_cancelled()?;
-        self.out.write_all_at(bytes, offset).map_err(Error::io("cannot write", self.path))?;
+        let written = self.out.write_all_at(bytes, offset).map_err(or_lost_mapping(bytes));
+        written.map_err(Error::io("cannot write", self.path))?;
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use mmfree::format::{ModelFile, TensorSpec};
 use mmfree::packing::STRIP;
-use mmfree::storage::AtomicFile;
+use mmfree::storage::{AtomicFile, or_lost_mapping};
 use rayon::prelude::*;
 
 use crate::embedding::{EmbeddingType, quantise_row};
@@ -204,7 +204,8 @@ impl<'a> Writer<'a> {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.file.get().write_all_at(bytes, offset).map_err(self.file.error())?;
+        let written = self.file.get().write_all_at(bytes, offset).map_err(or_lost_mapping(bytes));
+        written.map_err(self.file.error())?;
         Ok(())
     }
 
