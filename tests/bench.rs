@@ -87,6 +87,23 @@ fn kernels_are_measured_at_the_shapes_of_a_model() {
 }
 
 #[test]
+fn behind_a_longer_text_a_sequence_takes_no_more_memory() {
+    let got = run(["bench", "--context", "9,0,1k", "-n", "2", "-r", "1", "-t", "1,2", "--json"]);
+    assert_eq!(got.code, Some(0), "{}", got.stderr);
+    let rows: serde_json::Value = serde_json::from_slice(&got.stdout).unwrap();
+    let of = |key: &str| -> Vec<u64> {
+        rows.as_array().unwrap().iter().map(|row| row[key].as_u64().unwrap()).collect()
+    };
+    assert_eq!(of("context"), [0, 9, 1024, 0, 9, 1024]);
+    assert_eq!(of("threads"), [1, 1, 1, 2, 2, 2]);
+    let bytes = of("state_bytes");
+    assert!(bytes[0] > 0 && bytes.iter().all(|&count| count == bytes[0]), "{bytes:?}");
+    let first = rows[0]["percent_of_first"].as_f64();
+    assert_eq!(first, Some(100.0));
+    assert!(rows[2]["tokens_per_second"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
 fn a_duration_has_a_row_for_each_interval_and_says_what_it_cannot_see() {
     let got = run(["bench", "--duration", "0.5s", "--every", "0.2s", "--csv"]);
     let csv = String::from_utf8(got.stdout).unwrap();
@@ -133,6 +150,10 @@ fn bad_arguments_are_refused_with_the_reason() {
     refused(&["bench", "--duration", "1m", "-n", "4"], &["--duration", "--tokens"]);
     refused(&["bench", "--duration", "1m", "-b", "1,2"], &["--duration", "-b"]);
     refused(&["bench", "--every", "1s"], &["--duration"]);
+    refused(&["bench", "--context", "1x"], &["--context", "8k"]);
+    refused(&["bench", "--context", "8", "-p", "4"], &["--context", "--prompt"]);
+    refused(&["bench", "--context", "8", "-n", "0"], &["-n"]);
+    refused(&["bench", "--context", "8", "-n", "1,2"], &["-n"]);
     refused(&["bench", "--json", "--csv"], &["--json", "--csv"]);
     refused(&["bench", "kernels", "nosuch"], &["nosuch", "t5-scalar"]);
     refused(&["bench", "kernels", "--size", "7b"], &["--size", "2.7b"]);

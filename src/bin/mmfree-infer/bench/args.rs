@@ -15,6 +15,7 @@ use super::{MemoryArgs, isa, threads, whole};
         mmfree-infer bench -m model.mmfree -p 128,512 -n 64 -t 1,2,4\n  \
         mmfree-infer bench -m model.mmfree -p 0 -n 64 -b 1,8 --csv\n  \
         mmfree-infer bench -m model.mmfree --duration 10m\n  \
+        mmfree-infer bench -m model.mmfree --context 0,1k,8k,32k,128k\n  \
         mmfree-infer bench kernels --size 1.3b -b 1,8 avx2\n\n\
         Columns: MB/token, bytes of weights read for each token decoded; GB/s, those per\n\
         second; machine, the best of several plain read loops over the same bytes with\n\
@@ -61,6 +62,10 @@ pub struct ModelBenchArgs {
     /// Repetitions of each test
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), default_value_t = 5)]
     pub repetitions: u32,
+
+    /// Decode behind texts of so many tokens, as 0,1k,8k,32k,128k (1k is 1024), and show speed and memory of the sequence
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = length, conflicts_with_all = ["prompt", "batch", "duration"])]
+    pub context: Vec<usize>,
 
     /// Decode for so long, as 90s, 10m or 2h, and show speed, heat and energy over time
     #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with_all = ["prompt", "tokens", "repetitions"])]
@@ -133,6 +138,18 @@ fn batch(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| (1..=4096).contains(n)).ok_or_else(|| "must be 1 to 4096".into())
 }
 
+/// A number of tokens as `8192` or `8k`.
+fn length(text: &str) -> Result<usize, String> {
+    let (number, unit) = match text.strip_suffix(['k', 'K']) {
+        Some(number) => (number, 1024),
+        None => (text, 1),
+    };
+    let length = number.parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
+    length
+        .filter(|&length| length <= 1 << 24)
+        .ok_or_else(|| "must be a number of tokens, 0 to 16384k, as 8192 or 8k".into())
+}
+
 /// A time as `90s`, `1.5m` or `2h`; a number alone is seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -154,6 +171,16 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_may_count_in_thousands() {
+        assert_eq!(length("0"), Ok(0));
+        assert_eq!(length("100"), Ok(100));
+        assert_eq!(length("128k"), Ok(128 << 10));
+        for bad in ["", "k", "-1", "1.5k", "8m", "16385k", "99999999999999999999k"] {
+            assert!(length(bad).is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn a_duration_has_a_unit() {

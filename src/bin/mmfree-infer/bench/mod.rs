@@ -1,5 +1,6 @@
 //! `mmfree-infer bench`: how fast this machine is, beside what its memory and cores allow.
 
+mod context;
 mod duration;
 mod forms;
 mod kernels;
@@ -14,6 +15,7 @@ use crate::open::Opened;
 pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     match &args.command {
         Some(BenchCommand::Kernels(args)) => kernels::run(args),
+        None if !args.model.context.is_empty() => context::run(&args.model),
         None if args.model.duration.is_some() => duration::run(&args.model),
         None => model::run(&args.model),
     }
