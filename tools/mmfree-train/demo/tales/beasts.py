@@ -1,4 +1,4 @@
-"""Plots of animals, and of small magic."""
+"""Plots of animals."""
 
 from . import world as w
 from .engine import Who, rules
@@ -9,12 +9,12 @@ from .plots import plot
 GIFTS = {
     "dig": "dug [a tunnel under it|a hole, then a passage|till the earth flew]", "climb": "climbed up [as if there were stairs|without a moment's thought] and [threw it down|untied it]",
     "fly": "[spread {q.his} wings and rose|flew up], [over the [tool|boat|wood|goat] shed|round the tower], and saw [where it was|all there was to see]", "swim": "[slid into the water|dived] [without a splash|like an arrow] and came up with it",
-    "lift": "put one shoulder under it and [lifted|heaved], [as if it were {#thing}|with a grunt]", "carry": "took it on {q.his} back and [walked|went], [step by step|without a word]",
+    "lift": "put one shoulder under it and [lifted|heaved], with a grunt", "carry": "took it on {q.his} back and [walked|went], [step by step|without a word]",
     "squeeze through cracks": "[made {q.self} thin|breathed out] and slipped through [the crack|a gap no wider than a coin]", "see in the dark": "[looked into the blackness|opened {q.his} eyes wide] and saw it [at once|as clear as noon]",
     "follow a smell": "put {q.his} nose down and [followed the trail|ran, this way, that way], [never once looking up|past {#place}]", "be patient": "sat down and waited, [an hour|till the shadows were long], until it came [out by itself|of its own accord]",
-    "jump": "[took a run|crouched] and jumped, [higher than {#thing}|clean over it]", "sing": "sang, [softly at first|so sweetly that {#who} put down {#thing}], until [all was calm|everyone listened]",
-    "run": "ran, [faster than gossip|with flying feet], and was [there and back|gone and back] before [the kettle boiled|{#who} had said so much as \"{#noun}\"]", "build": "[dragged branches|laid stick on stick], until [it held|there was a wall of it]",
-    "make a great noise": "[screamed|honked] so loudly that {#thing} fell off the wall and [everyone came running|the thief ran for his life]", "think of plans": "[drew in the dust with one claw|thought of three plans and threw two away]",
+    "jump": "[took a run|crouched] and jumped, clean over it", "sing": "sang, softly at first, until [all was calm|everyone listened]",
+    "run": "ran, [faster than gossip|with flying feet], and was [there and back|gone and back] before the kettle boiled", "build": "[dragged branches|laid stick on stick], until [it held|there was a wall of it]",
+    "make a great noise": "[screamed|honked] so loudly that [everyone came running|the thief ran for his life]", "think of plans": "[drew in the dust with one claw|thought of three plans and threw two away]",
     "open things": "[turned it, pressed it, listened|felt along it with quick fingers], and [click,|there!] it was open", "copy voices": "called in the voice of [{#who}|an angry farmer], and [nobody dared to move|it worked at once]",
     "walk without a sound": "crept up [on velvet feet|without stirring a leaf] and was back with it [before anyone woke|in a minute]", "count": "counted everything twice and found [that one was missing|the mistake]", "find shiny things": "tipped out a whole nest of [buttons|bottle tops], and there it was among them",
     "find the way": "danced it to them: left, right, and [three fields straight on|over the hill]", "sleep": "rolled up and slept on it, and woke with the answer",
@@ -24,12 +24,12 @@ GIFTS = {
 NEEDS = [
     ("{h'} [ball|{#colour} ribbon|only bell] had fallen into [the old well|a crack in the rock|a hollow tree]", "dig climb squeeze-through-cracks", "It had been a present from {#who}, [and there was only one|on the day of the great snow]", ["{h} reached down with a stick. It [slid deeper|broke]", "{h} called into the hole. Only {h.his} own voice came back"], "{h} held it in both paws and [turned it over|wiped it clean|did not let go of it all day]"),
     ("a [rock|tree] had rolled in front of {h'} {h.home}", "dig lift carry", "The little ones were [still inside|asleep in there]", ["{h} pushed. It was like pushing {#place}", "{h} scratched till {h.his} claws were sore"], "[The little ones tumbled out, one after the other|Out came the first nose, then the second], asking [for {h.food}|what all the noise was about]"),
-    ("the youngest of {h'} children had not come home", "fly follow-a-smell see-in-the-dark", "It was getting dark, and [a fox had been seen|fog lay {pl.at}]", ["{h} ran to {pl2.the} and back, calling", "{h} asked {#animal}. It had seen nobody, it said, but it had been asleep"], "And there [under {#thing}|behind {#place}|beside {#who}] sat the little one, [quite happy|half asleep|with a mouth full of {#food}]"),
-    ("somebody had stolen {h'} whole store of {h.food}", "follow-a-smell see-in-the-dark fly be-patient", "It was all that {h} had for the [winter|week]", ["{h} looked under every leaf. There was {#thing}, and {#thing}, but no {food2}", "{h} blamed {#animal}, who cried so much that {h} was sorry"], "The thief was {#animal}, who had [seven mouths to feed|thought it belonged to nobody]. They [shared what was left|took back half of it and left half]"),
-    ("the river was rising, and {h'} {h.home} stood lower than all the others", "build dig", "Water was already [coming in at the door|carrying off {#thing}|round {#who}'s feet]", ["{h} swept it out. It came back, and brought friends", "{h} put {#thing} before the door. It floated away"], "The water [turned aside|went by on the other side], and the {h.home} [stood dry|stayed as dry as a biscuit]"),
-    ("{h} could not sleep, for there was a noise in the night, like [teeth|a saw|somebody weeping|{#animal} with a cold|{#nouns} being sharpened]", "see-in-the-dark be-patient sing fly", "It was the seventh night, and {h} [walked into things|fell asleep over breakfast]", ["{h} stuffed moss in {h.his} ears. The noise got in all the same", "{h} shouted at it. It stopped, and began again as soon as {h} lay down"], "It was only {#animal}, who [had the hiccups|was learning to whistle|was lonely and wept at night]. [After that it wept no more, for it had company|{h} gave it {#food}, and it was quiet]"),
-    ("{h} was caught in a [net|fence|snare]", "open-things dig climb make-a-great-noise", "The hunter would come [at sunrise|before long]", ["{h} pulled. That drew it tighter", "{h} cried for help. {^#animal} heard it and went the other way"], "The [net|fence|snare] [fell open|gave way], and {h} [was free|shook off the last of it]"),
-    ("[the feast|{#who}'s wedding|the great supper] was that evening, and [nobody|not even {#who}] had thought of the music", "sing copy-voices make-a-great-noise", "All the animals {pl.at}, {#who} among them, were coming, and {h} had [promised it|said it would be the best ever]", ["{h} tried to sing. A cloud came over the sun", "{h} beat on {#thing}. {^#animal} asked whether somebody was ill"], "And that evening they danced until [the moon went to bed|{#who} lost {#thing}|their feet gave out]"),
+    ("the youngest of {h'} children had not come home", "fly follow-a-smell see-in-the-dark", "It was getting dark, and [a fox had been seen|fog lay {pl.at}]", ["{h} ran to {pl2.the} and back, calling", "{h} asked {#who}, who had seen nobody, but had been asleep"], "And there [behind {#place}|beside {#who}] sat the little one, [quite happy|half asleep|with a mouth full of {#food}]"),
+    ("somebody had stolen {h'} whole store of {h.food}", "follow-a-smell see-in-the-dark fly be-patient", "It was all that {h} had for the [winter|week]", ["{h} looked under every leaf. There were beetles, and there was last year's moss, but no {food2}", "{h} blamed {#who}, who cried so much that {h} was sorry"], "The thief was [a young rat|a thin weasel|an old jackdaw], who had [seven mouths to feed|thought it belonged to nobody]. They [shared what was left|took back half of it and left half]"),
+    ("the river was rising, and {h'} {h.home} stood lower than all the others", "build dig", "Water was already [coming in at the door|round {#who}'s feet]", ["{h} swept it out. It came back, and brought friends", "{h} put a [stone|log|sack of moss] before the door. It floated away"], "The water [turned aside|went by on the other side], and the {h.home} [stood dry|stayed as dry as a biscuit]"),
+    ("{h} could not sleep, for there was a noise in the night, like [teeth|a saw|somebody weeping]", "see-in-the-dark be-patient sing fly", "It was the seventh night, and {h} [walked into things|fell asleep over breakfast]", ["{h} stuffed moss in {h.his} ears. The noise got in all the same", "{h} shouted at it. It stopped, and began again as soon as {h} lay down"], "It was only [a young owl|a lost lamb|a small toad], who [had the hiccups|was learning to whistle|was lonely and wept at night]. [After that it wept no more, for it had company|{h} gave it {#food}, and it was quiet]"),
+    ("{h} was caught in a [net|fence|snare]", "open-things dig climb make-a-great-noise", "The hunter would come [at sunrise|before long]", ["{h} pulled. That drew it tighter", "{h} cried for help. Somebody heard it and went the other way"], "The [net|fence|snare] [fell open|gave way], and {h} [was free|shook off the last of it]"),
+    ("[the feast|{#who}'s wedding|the great supper] was that evening, and [nobody|not even {#who}] had thought of the music", "sing copy-voices make-a-great-noise", "All the animals {pl.at}, {#who} among them, were coming, and {h} had [promised it|said it would be the best ever]", ["{h} tried to sing. A cloud came over the sun", "{h} beat on a hollow log. {^#who} asked whether somebody was ill"], "And that evening they danced until [the moon went to bed|their feet gave out]"),
 ]
 
 rules(r"""
@@ -41,7 +41,7 @@ Nobody had thought of asking {q>}. Nobody ever did.
 offer_b =
 <q:[I heard you|I saw it all|I was passing]. [Perhaps I can do something|Let's see what can be done|May I].>
 {q} [said nothing, but went to work|did not wait to be asked].
-<q:[You once gave me {h.food}|You let me pass first, by {#place}|You never laughed at me, not even when {#who} did|You carried {#thing} for {#who} once]. [I haven't forgotten|Now it's my turn|So here I am].>
+<q:[You once gave me {h.food}|You let me pass first, by {#place}|You never laughed at me, not even when {#who} did]. [I haven't forgotten|Now it's my turn|So here I am].>
 did_b =
 And {q} {gifted}.
 [Then|And then|Without another word] {q} {gifted}. 
@@ -52,7 +52,7 @@ And so it was [done|settled], and {h} [could breathe again|did not know what to 
 {h} [stared|looked again]. [It was done|It was all right again|The trouble was gone]. 
 thank_b =
 <h:[You have saved me|I thought you were too {sz}|I'll never say "only a {q.kind}" again]. [Have some {h.food}.|Come to supper.|What can I give you?]> <q:[A seat by the fire|Nothing. Say good morning to me now and then|Do you have any {q.food}]?>
-{h} gave {q>} [half of all the {h.food}|the best place in the {h.home}|a medal made of {#thing}], and [nobody called {q>} {sz} again|the others moved closer together].
+{h} gave {q>} [half of all the {h.food}|the best place in the {h.home}], and [nobody called {q>} {sz} again|the others moved closer together].
 From that day on there was always [a light|a bowl of {q.food}] [in the window|by the door] for {q>}.
 """)
 
@@ -89,13 +89,13 @@ def gifted(s):
 
 # contest: (what, how the boaster loses, how the quiet one wins)
 CONTESTS = [
-    ("a race to {pl2.the}", "[stopped to look at {h.his} own face in a puddle|lay down for a minute|stopped to tell {#animal} who was winning]", "went on, [one foot before the other|neither fast nor slow], [past {#who}|through the nettles], without once looking up"),
-    ("who could find the most beautiful thing", "came back with [a cartload of things: {#thing}, {#thing}, {#thing}|a peacock's feather as long as a bed]", "opened one paw. In it sat a drop of dew, and in the dew was {place2}, upside down, with the sun in it"),
-    ("who could keep silent the longest", "[said after a minute: \"I'm winning!\"|held out until {#animal} walked by in a hat]", "sat and thought of {q.food}, and forgot that there was a contest at all"),
-    ("who could carry an egg to {pl2.the}", "ran, [and the egg ran too, down {h.his} chest|and had scrambled egg between the toes]", "[rolled it in moss|put it in {#thing}] and walked as if asleep. On the last yard it hatched, and [walked over the line by itself|counted as two]"),
-    ("who could tell the best story", "told one of {h.self} that [was longer than winter|had forty battles in it], and [{#animal} snored|the judge asked twice how long it still went on]", "told of a small light in a window, and nothing more. Nobody said a word, [and two of them went home to see their mothers|and then the owl blew her nose]"),
-    ("who could stand on one leg the longest", "stood like {#thing}, until a fly [sat on {h.his} nose|came]", "had stood on one leg every night since childhood and [was asleep|did not know that it was hard]"),
-    ("who could build the best house before the rain", "built a tower [with a balcony and a flag|of {#nouns}], and the first gust took it", "piled [stone on stone|stick on stick|{#nouns} on {#nouns}], [moss|mud|{#food}] between, and a door towards [the south|{#place}]. [By evening {#who} and {#who} sat in it|That night {n5} animals slept there], [the loser in the driest corner|and {#who} snored]"),
+    ("a race to {pl2.the}", "[stopped to look at {h.his} own face in a puddle|lay down for a minute]", "went on, [one foot before the other|neither fast nor slow], [past {#who}|through the nettles], without once looking up"),
+    ("who could find the most beautiful thing", "came back with a peacock's feather as long as a bed", "opened one paw. In it sat a drop of dew, and in the dew was {place2}, upside down, with the sun in it"),
+    ("who could keep silent the longest", "said after a minute: \"I'm winning!\"", "sat and thought of {q.food}, and forgot that there was a contest at all"),
+    ("who could carry an egg to {pl2.the}", "ran, [and the egg ran too, down {h.his} chest|and had scrambled egg between the toes]", "rolled it in moss and walked as if asleep. On the last yard it hatched, and [walked over the line by itself|counted as two]"),
+    ("who could tell the best story", "told one of {h.self} that [was longer than winter|had forty battles in it], and the judge asked twice how long it still went on", "told of a small light in a window, and nothing more. Nobody said a word, [and two of them went home to see their mothers|and then the owl blew her nose]"),
+    ("who could stand on one leg the longest", "stood like a [post|candle], until a fly [sat on {h.his} nose|came]", "had stood on one leg every night since childhood and [was asleep|did not know that it was hard]"),
+    ("who could build the best house before the rain", "built a tower with a balcony and a flag, and the first gust took it", "piled [stone on stone|stick on stick], [moss|mud|{#food}] between, and a door towards [the south|{#place}]. [By evening {#who} and {#who} sat in it|That night {n5} animals slept there], [the loser in the driest corner|and {#who} snored]"),
 ]
 
 
@@ -108,9 +108,9 @@ def contest(s):
     s.set(what=what, place2="{#place}", loses=loses, wins=wins)
     s.beast("j", ["owl", "toad", "heron", "tortoise", "goat"])
     s.about = f"a {h.kind} and a {q.kind} and a contest"
-    s.para(s.opening() if s.p(0.6) else s.scene(0.6), "{h.Aname} [could not stop boasting|talked of nothing but {h.self}|was the finest animal {pl.at}, and said so]. <h:[Nobody is as good at anything as I am|I am the best there is|Who can beat me? Not even {#who}]!> {^#animal} [yawned|had heard it before|nodded, for it was easier].")
-    s.para("[One day|{^when0},] {q.Aname} [had enough|looked up from {q.his} {q.food}|cleared {q.his} throat].".replace("{^when0}", s.x("{@when}").capitalize() if False else s.x("{@when}")), "<q:[Shall we see?|Prove it.|I'll try you.] [I'm no good at it, but it would pass the time|I've beaten {#who}, and that was hard|It's that or another evening with {#who}].>", "And so it was to be {what}, with {j.Aname} as judge. [Everybody came|They came from as far as {#place}|Even {#animal} came], and {#who} [sold {#food}|took bets].", s.maybe(0.4, "{@passing}", "{@weather}"))
-    s.para("{j} [raised one foot|coughed|called, \"Begin!\"].", s.broken("{h} {loses}. {q} {wins}."), s.maybe(0.4, "{@micro}"))
+    s.para(s.opening() if s.p(0.6) else s.scene(0.6), "{h.Aname} [could not stop boasting|talked of nothing but {h.self}|was the finest animal {pl.at}, and said so]. <h:[Nobody is as good at anything as I am|I am the best there is|Who can beat me? Not even {#who}]!> {^#who} [yawned|had heard it before|nodded, for it was easier].")
+    s.para("[One day|{^when0},] {q.Aname} [had enough|looked up from {q.his} {q.food}|cleared {q.his} throat].".replace("{^when0}", s.x("{@when}").capitalize() if False else s.x("{@when}")), "<q:[Shall we see?|Prove it.|I'll try you.] [I'm no good at it, but it would pass the time|I've beaten {#who}, and that was hard|It's that or another evening with {#who}].>", "And so it was to be {what}, with {j.Aname} as judge. [Everybody came|They came from as far as {#place}], and {#who} [sold {#food}|took bets].", s.maybe(0.4, "{@passing}", "{@weather}"))
+    s.para("{j} [raised one foot|coughed|called, \"Begin!\"].", "{h} {loses}. {q} {wins}.", s.maybe(0.4, "{@micro}"))
     s.para("<j:[{^q.name} has won|There is no question|I have seen enough].> {h} [said nothing for the first time in years|looked for words and found none|went very quiet].", s.pick(["<q:[You were good too|It was only luck|You run beautifully. You only stop too often]. [Shall we eat?|Are you hungry?|Come, there's {q.food}.]>", "<h:[Well done.|How did you do it?|I never thought I could lose.|You beat me, and fairly.]> <q:[I had time|I didn't think of winning|Nobody was looking at me. That helps].>", "[After that {h} boasted only on Sundays|From then on {h} boasted of knowing {q>}|They are friends now, and {h} does most of the talking]."]))
     s.para(*s.ending(s.pick(["friend", None, None])))
     s.ask("What was the contest?", "It was {what}.")
@@ -120,21 +120,18 @@ def contest(s):
 rules(r"""
 newcomer =
 [One day|{^when}] somebody new moved [in {pl.at}|into the empty {q.home}]: {q.aa}. [Nobody had ever seen one there|It was the first for as long as anyone could think].
-[{^when},] there was a light in the old {q.home}, where nobody had lived for years. {q.Aname} had moved in, with {#thing}, {#thing} and [no luggage besides|a great many boxes].
 rumour =
 <b:[They say|I've heard] that {q.kinds} [never wash|eat {#food} with their feet|steal {h.food}|bring rain].> <w:[And they sing at night|My cousin knew one|It isn't true, but people say it].>
-{^#animal} put a lock on the door. {^#animal} counted the {h.food}. [Nobody said good morning|The children were called in].
 [It began with looks|Nobody was unkind], but nobody [was kind|stopped to talk] either.
 first_step =
-{h} [watched from behind {#thing}|could not stop thinking of the light]. <h/th:[It must be lonely over there|I was new once too].> So {h.he} took [some {h.food}|{#food}] and went over.
-{h} came by [for no reason|quite by chance, the third time that day]. {q} was [mending {#thing}|writing a letter with {#thing}|planting {q.food}]. <h:[What are you doing?|Do you need that held?|That's upside down, I think.]>
-[A ball|A leaf|{^#thing}] blew over the fence, and {h} had to [ask for it|knock]. [The door opened a crack|Two eyes looked out].
+{h} could not stop thinking of the light. <h/th:[It must be lonely over there|I was new once too].> So {h.he} took [some {h.food}|{#food}] and went over.
+{h} came by [for no reason|quite by chance, the third time that day]. {q} was planting {q.food}. <h:[What are you doing?|Do you need that held?|That's upside down, I think.]>
+[A ball|A leaf] blew over the fence, and {h} had to [ask for it|knock]. [The door opened a crack|Two eyes looked out].
 at_home =
-Inside, it was [neat as a shell|full of clocks, all wrong|warm, and it smelled of {#food}]. <q:You're the first. [I baked {#food} for twenty, the day I came|I've kept the {#noun} warm since Monday|I was beginning to talk to {#thing}].>
-{q} [showed {h>} {#thing}|told {h>} about {#place}, where everyone sleeps standing up|knew a game with {#nouns}]. [They laughed till the {#noun} shook|It got late without their noticing].
+Inside, it was [neat as a shell|full of clocks, all wrong|warm, and it smelled of {#food}]. <q:You're the first. I baked {#food} for twenty, the day I came.>
+{q} told {h>} about {#place}, where everyone sleeps standing up. It got late without their noticing.
 new_end =
-[The next day|On Sunday] {h} brought {#animal} along, and {#animal} brought {#animal}. [Soon there was no chair free|By winter nobody could remember who had been afraid].
-When [the storm came|{#animal} fell ill|the roof of the [tool|boat|wood|goat] shed blew off], it was {q} who [came first|sat up all night|held the rope], and after that nobody said "{q.kinds}" any more. They said "{q.name}".
+When [the storm came|the roof of the [tool|boat|wood|goat] shed blew off], it was {q} who [came first|sat up all night|held the rope], and after that nobody said "{q.kinds}" any more. They said "{q.name}".
 """)
 
 
@@ -143,7 +140,7 @@ def newcomer(s):
     """Somebody new, gossip, and a first step."""
     h = s.start(["forest", "farm", "river", "hill", "sea"], hero="beast")
     q = s.beast("q", named=True)
-    s.env["b"] = Who(["[{#animal}|somebody|an old neighbour]"], "x", "animal", animal=True, call="you")
+    s.env["b"] = Who(["[somebody|an old neighbour]"], "x", "animal", animal=True, call="you")
     s.set(when="{@when}")
     s.about = f"a {q.kind} who is new, and a {h.kind}"
     s.para(s.opening(), "{@newcomer}")
@@ -152,56 +149,3 @@ def newcomer(s):
     s.para("{@new_end}", *s.ending(s.pick(["friend", "kind", None])))
     s.ask("Who was new?", "{q.Aname}.")
     s.ask("Who came to visit first?", "{h.Aname}.")
-
-
-# magic: (thing, what it did, its rule, how it goes wrong, how it is put right)
-MAGIC = [
-    ("lantern", "showed not what was in front of you, but what somebody was hiding", "never to shine it on a friend", "{h} shone it on {q}. There, under {q'} coat, was {#thing}, [wrapped in paper|with a ribbon round it]: {h.his} own birthday present. [All the surprise was gone|{q} cried|It was from {#who} too]", "{h} gave it back to the {wood} and kept {h.his} eyes shut on {h.his} birthday, twice as long as needed"),
-    ("kettle", "made tea that let you understand {kindpl}", "to drink only one cup a day", "{h} drank [four|five|seven]. [From then on|Now] the {kindpl} [did not stop talking|talked], [all night long|till the cocks crew|even in {h.his} sleep], about {#food}, {#who} and [the price of {#nouns}|{#food} again]", "{h} had to drink {n5} [glasses|cups] of [plain water|cold soup] and [apologise to each of them by name|sing the song of {#animal} to them]. The last was called {#pet}, and wanted {#food} besides"),
-    ("pencil", "drew things that became real for one hour", "to draw nothing that breathes", "{h} drew {#animal}. It [looked at {h} with sad eyes|asked how long it had]. There were fifty minutes left", "{h} spent the [whole|rest of the] hour showing it the world: {#place}, {#food}, {#who} asleep in {#thing}. [It was content|It was a good hour|It said thank you]. The pencil is [in the {wat}|with {#who}|behind {#thing}] now"),
-    ("whistle", "called the wind", "to thank the wind each time", "{h} forgot, [once|on a Monday|when {#who} called]. The wind stayed, took {#who}'s roof, {#thing}, {#who}'s washing and a cow called {#pet}, and [would not go|sat down {pl.at}]", "{h} climbed up on {#thing}, then on the roof, shouted {h.his} thanks until {h.he} was hoarse, and the wind [set down the cow in {#place}|laid itself at {h.his} feet like a dog]"),
-    ("mirror", "showed you as you would be in ten years", "to look only once", "{h} looked [every day|before breakfast and after], and each time the face was [a little sadder|paler], for {#who} and {#who} called at the door and nobody came out", "{h} hung it face to the wall, [took {#thing}|put {#food} in a bag] and went out to {#who}. [The next time, years later, it showed somebody laughing|Nobody has looked since|{^#who} uses the back of it for lists]"),
-    ("spoon", "made everything taste of your happiest day", "to lend it to anyone who asked", "{h} hid it [in {#thing}|under {#thing}], from {#who} above all. From that hour [it tasted of tin|the {food} tasted of {#nouns}]", "{h} gave it to {#who1}, who had not smiled since the spring. {^w} ate one spoonful of soup and began to hum"),
-    ("broom", "swept by itself, and also swept away worries", "to say \"enough\" in time", "{h} forgot to say it. It swept out the dust, {#thing}, the worries of {#who}, the names of things and [all the Tuesdays|the way to {#place}]", "{q} caught it [by the tail|with {#thing}] and sat on it. It took till [evening|Sunday] to carry everything back in, {#thing} first, [worries and all|even {#who}'s], and {h} was glad of [every one|each of them]"),
-    ("book", "wrote down each day before it happened", "not to read ahead", "{h} read ahead. \"{^#who1} will fall into the {wat},\" it said. {h} ran to warn {w>}, who jumped with fright and fell into the {wat}", "{h} pulled {w>} out with {#thing}, and [fed the book to the stove|gave the book to {#animal}]. The last page [burned green|tasted of {#food}]. It said, \"[Well done|At last|I knew it]\""),
-    ("coat", "made you so small that you fitted into a {#noun}", "to be home before the clock struck {@hour}", "the clock struck, and {h} sat, no bigger than [a bean|a {#noun} in a doll's house], [among {#who}'s peas|in {#who}'s {#noun}, beside {#animal}]", "{q} heard [a pea|the {#noun}] shouting. It took {n5} [sneezes|knocks with {#thing}] and a spoonful of {#food} to grow again, and since then {h} says good day to [ants|every {#noun}]"),
-    ("bell", "stopped time while it rang", "to be honest with the time", "{h} used it to [sleep longer|look into {#who}'s letters], and then to eat all the {#food} while {#who} and {#who} stood like statues. But nobody laughed at {h.his} [jokes|dance with {#thing}], nobody said anything at all", "{h} let the bell fall into [the well|{#thing}]. Time came back with a jerk, and {#who} finished a sentence begun on [Monday|Friday], about {#animal}"),
-]
-rules(r"""
-magicfind =
-{h} found {t.a} [in the attic|at the bottom of the river|in a tree|in the hand of a snowman|behind {#place}]. [It was warm|It hummed|Nobody claimed it].
-An old [woman|man] [whom {h} had helped across the road|with one {#colour} eye|who sold {#food}] gave {h>} {t.a}, [and would take no money|and was gone].
-[At the market|At a stall that was not there the next day], {h} got {t.a} for [a song|a tooth|{#thing} and a promise].
-{h'} great-grandmother had left {h>} {t.a}, and a note: "[Use it well|For the one who asks questions|You'll see]."
-magicis =
-It was no ordinary {t.n}. It {does}.
-{h} [did not believe it at first|laughed, and tried it]: the {t.n} {does}.
-<q:Take care. That {t.n} {did}.> <h:[Really?|I don't believe it.|How do you know?]> <q:I had it before you.>
-magicrule =
-There was one rule: {rule}.
-[On the bottom it said, in small letters|The label, in the hand of {#who}, said]: "Remember {rule}."
-Only one thing had to be kept: {rule}. [That was easy|What could be simpler|{h} nodded, and did not really listen].
-magicgood =
-[For a week|At first] all went well. {h} used it [to help {#who1}|for {#who1}, who had been in trouble], and {w} [wept for joy|said it was a wonder|never found out].
-[What fun it was|Those were good days]! {^#who} [lost {#thing} and found it again|laughed for the first time in a year], and {#who} [came every day|asked no questions].
-""")
-
-
-@plot(1.2)
-def magic(s):
-    """A small magic, its rule, and how the rule was broken."""
-    h = s.start()
-    q = s.child("q") if s.p(0.5) else s.relative("q", "h")
-    if q.child:
-        q.a = "{h.his} friend"
-    n, does, rule, wrong, right = s.pick(MAGIC)
-    s.thing("t", [n])
-    s.set(kindpl=s.pick(["cats", "sparrows", "hens", "cows", "mice", "frogs", "crows", "spiders"]), food3="{#food}", wood="river")
-    s.set(does=does, did=does, rule=rule)
-    s.about = f"a magic {n}"
-    s.para(s.opening() if s.p(0.7) else s.scene(0.4), "{@magicfind}", s.maybe(0.3, "{@passing}"))
-    s.para("{@magicis}", "{@magicrule}", s.maybe(0.7, "{@magicgood}"))
-    s.para("[But one day|Then, {WHEN},|And then it happened:] ".replace("{WHEN}", s.x("{@when}")) + s.broken(wrong + "."), s.maybe(0.4, "{@feelsad}", "{@feelafraid}", "<h:[What have I done|Oh dear|That's not what I wanted]!>"))
-    s.para(s.broken(right + "."), *s.ending(s.pick([None, None, "kind"])))
-    s.ask("What did {h} find?" if False else "What was magic in the story?", "{^t.a}.")
-    s.ask("What was the rule?", "{^rule}.")

@@ -46,21 +46,10 @@ sense =
 {^@detail}. {^@detail}.
 detail =
 {#detail}
-{#sight}
-{#sight}
-passing =
-{^#sight}.
-{^#sight}[, and nobody took any notice|, as on any other day|, humming|, and {#animal} trotted along behind].
-{^pl.at}, {#sight}.
-[Somewhere|Not far off|Across the way], {#sight}.
-[Out of the window|From the corner of {h.his} eye|Over the wall], {h} [saw|could see] {#who} with {#thing}[| and {#animal}].
 micro =
-{^#who} [held the lamp|clapped|said nothing|watched|crossed two fingers|came to look|forgot to breathe|whistled|stopped chewing].
-[Nobody spoke|Nobody moved|Nobody laughed], not even {#who}.
-{^#animal} [looked on|yawned|came to see|scratched its ear|walked through the middle of it].
-<b:[Careful|Slowly now|That's it|Mind your head|Don't stop|Well, I never]!>
-{^#who} [bet {#thing}|would have bet {#thing}] that it [would never work|couldn't be done|was a mistake].
-Somewhere [a door banged|a clock struck {@hour}|a baby cried|{#animal} called|{#who} was singing|a bell rang].
+Nobody spoke.
+[Nobody moved|It was very quiet|Everybody waited].
+[Somewhere|Far off] [a door banged|a clock struck {@hour}|a bell rang|a dog barked].
 feelsad =
 {h} had a lump in {h.his} throat[| as big as a [plum|walnut|potato]].
 {h'} [shoulders|eyes|chin] [sank|stung|trembled].
@@ -76,7 +65,6 @@ feelglad =
 {h} [could not stop smiling|grinned from ear to ear|smiled so hard that {h.his} cheeks hurt].
 {h} [wanted to shout|could have hugged the whole world|felt a good deal taller|felt as if {h.he} could fly].
 {h'} heart [gave a jump|gave a skip|was thumping like a drum|sang].
-{h} [danced|skipped|ran|hopped] all the way [home|back|down the lane|to the gate].
 {h} [laughed out loud|let out a whoop|clapped {h.his} hands|spun round on {h.his} heels].
 {h} was [so pleased|so happy|so proud] that {h.he} [forgot to be hungry|forgot {h.his} hat|couldn't sleep that night|told everyone {h.he} met].
 feelafraid =
@@ -152,7 +140,6 @@ humour =
 [It|That] [was not elegant|was not pretty|did not look very grand], but it [worked|would do|was quick].
 [Somebody|An old man|A small boy|A woman with a basket] [laughed|stopped to look|gave advice that nobody wanted].
 There was [mud|flour|soot|paint|jam|straw|dust] [on {h'} nose|in {h'} hair|up to {h'} elbows|everywhere], and nobody [minded|said a word about it|cared].
-{h} [tripped over|sat down on|bumped into] [the bucket|a broom|{h.his} own feet|the cat|the bottom step], and [everybody laughed|got up again|pretended it was on purpose|said it didn't hurt].
 home =
 {h} [went|walked|ran|came|set off] home [through the dusk|under the stars|by the short way|in the last light|with {h.his} hands in {h.his} pockets|tired and content|whistling].
 [It was dark|It was nearly dark|The lamps were lit|The moon was up|Supper was on the table] when {h} [got home|came in|came home|shut the door behind {h.him}].
@@ -160,7 +147,6 @@ home =
 quiet =
 [That night|Later|In bed that night] {h} lay [and listened to the [rain|wind|owls|sea|clock]|awake for a while|thinking of it|under the blanket], [and fell asleep smiling|and was asleep before {h.he} knew it|warm and tired].
 [Outside|Far away|Somewhere] [a dog barked|an owl called|a bell rang|the wind went on|it began to rain], and [inside|by the stove|in the kitchen] it was [warm|quiet|bright].
-[And if you go there|If you pass that way] [today|some evening|in summer], you can still [see it|hear them laugh|find the place|ask them about it].
 [The rest of the day|The rest of the evening|The rest of that week] was [quite ordinary|very quiet|as usual], and {h} did not mind at all.
 [Nobody spoke of it much|It was never much talked of] [afterwards|after that], but {h} [never forgot it|thought of it every [spring|winter|summer|autumn]|kept it in mind].
 food =
@@ -195,7 +181,7 @@ end_any =
 [The end.|Here the story ends.|And there we'll leave them.]
 [It had been|What] [a good day|a long day|quite a day|a day to remember], [all in all|take it all round|from beginning to end].
 <h:[What a day|Well, well|Who would have thought it]!> [And {h.he} meant it.|And there was nothing more to say.|]
-[The next|Next] morning [the sun came up|the cock crowed|the bells rang|it rained|{#who} came for {#thing}] [as if nothing had happened|as on any other day|and there was {#food} for breakfast].
+[The next|Next] morning [the sun came up|the cock crowed|the bells rang|it rained] [as if nothing had happened|as on any other day|and there was {#food} for breakfast].
 [Years later|Long afterwards|Weeks later] {h} still [smiled|laughed] [when {h.he} thought of it|about it].
 trait_line =
 {h} was {h.trait}[|, everybody said so|, most of the time|, and {h.his} [friends|neighbours|family] knew it].
@@ -227,7 +213,7 @@ Everybody in {home} knew {h!}. {h.he} was [the {h.kind} with|the one with] [the 
 What do you do when [nothing goes right|you are {h.age} and nobody listens|something is too big for you|you don't know what to do]? {h!} [found out|had to find out] {@when}.
 [There are|In this world there are] people who [never lose anything|are always on time|know what to say|are never in trouble]. {h!} was not one of them.
 {h!} [had|has] [two|three|no] [brothers|sisters|cousins] and [one|a|only one] [goldfish|dream|good coat|bad habit|secret|pair of shoes], and this story is about [{h.him}|one day in {h.his} life].
-<h/-:[Wait for me!|Look!|I'm coming!|Not again!|Is it time yet?|Has anybody seen my other {#noun}?|Where is {#who}?|There's {#food} for breakfast!|I've found {#thing}!]> {@beat_h}
+<h/-:[Wait for me!|Look!|I'm coming!|Not again!|Is it time yet?|Where is {#who}?|There's {#food} for breakfast!]> {@beat_h}
 The [smallest|last|oldest|noisiest] house in [the street|the village|town] belonged to {h'} family. {h!} [slept under the roof|had the room with the round window|shared a bed with {h.his} brother|knew every creaking board in it].
 It was {@when2}. {h!} [yawned|stretched|looked up|had just sat down].
 Nobody [knew|could say] [where|why] {h!} had [got the idea|learned to be so {h.trait}|found the time], but {@when} it all began.

@@ -125,36 +125,53 @@ class Cast(Story):
         return self.fresh(self.env["pl"].details)
 
     def some_who(self):
-        """Somebody of the neighbourhood, by name or trade, mostly somebody new."""
-        for _ in range(4):
-            who = self._who()
-            if who not in self.used and who.split()[-1] not in self.env.get("_names", ()):
-                break
-        self.used.add(who)
-        return who
+        """Somebody of the neighbourhood: the same two or three people through the whole story, in turn."""
+        cast = self.env.setdefault("_cast", [])
+        if len(cast) < 2 or (len(cast) < 3 and self.p(0.1)):
+            for _ in range(20):
+                who = self._who()
+                if all(word not in self.env.get("_names", ()) and word not in self.env.get("_kinds", ()) for word in who[0].split()) and who[0] not in [c[0] for c in cast]:
+                    break
+            cast.append(who)
+            self.env["_turn"] = len(cast) - 1
+            return who[0]
+        self.env["_turn"] = (self.env.get("_turn", 0) + 1) % len(cast)
+        return cast[self.env["_turn"]][0]
 
     def _who(self):
+        """A name and what introduces it the first time (nothing for a trade)."""
         draw = self.r.random()
-        if self.beastly and draw < 0.8:
+        if self.beastly:
             kind = self.pick(list(w.ANIMALS))
-            return self.pick(("the %s" % kind, "%s the %s" % (self.pick(w.PET_NAMES), kind), "old %s" % self.pick(w.PET_NAMES), "the %s's %s" % (kind, self.pick(("wife", "sister", "uncle", "children", "mother")))))
-        if draw < 0.3:
-            return self.pick(("Mrs ", "Mr ", "Miss ", "old Mrs ", "old Mr ", "Doctor ", "Captain ")) + self.pick(w.SURNAMES)
-        if draw < 0.5:
-            return "the " + self.pick(w.JOBS)
-        if draw < 0.62:
-            return "the %s's %s" % (self.pick(w.JOBS), self.pick(("wife", "son", "daughter", "sister", "brother", "mother", "nephew", "cousin", "apprentice", "twins")))
-        name = self.pick(w.GIRLS + w.BOYS)
-        if draw < 0.78:
-            return self.pick(("old ", "little ", "young ", "big ", "cousin ", "long ")).replace("cousin", "Cousin") + name
-        return name + self.pick(("", "", " from the mill", " next door", " from the corner", " with the red beard", " from upstairs", " the twin", " from across the road")).replace(" with the red beard", "")
+            return ("the " + kind, "") if draw < 0.5 else ("old " + self.pick(w.PET_NAMES), f"the {kind}")
+        job = self.fresh(w.JOBS)
+        if draw < 0.35:
+            return self.pick(("Mrs ", "Mr ", "Miss ", "old Mrs ", "old Mr ")) + self.pick(w.SURNAMES), self.pick(("next door", "from the corner", "across the road")) if self.p(0.4) else f"the {job}"
+        if draw < 0.6:
+            return "the " + job, ""
+        g = self.pick("mf")
+        name = self.new_name(g)
+        return (self.pick(("old ", "young ", "")) + name).strip(), self.pick(("from the mill", "next door", "from the corner", "from across the road", f"the {job}"))
+
+    def introduce(self):
+        """Says, where one of the neighbours is named for the first time, who that is."""
+        for name, intro in self.env.get("_cast", ()):
+            if not intro:
+                continue
+            for i, text in enumerate(self.out):
+                at = text.find(name)
+                if at < 0 and name.startswith("old "):
+                    at = text.find("O" + name[1:])
+                if at < 0:
+                    continue
+                end = at + len(name)
+                if text[end : end + 2] != "'s" and text[:at].count('"') % 2 == 0:
+                    self.out[i] = text[:end] + " " + intro + text[end:]
+                break
 
     def some_who1(self):
         """Somebody in passing who then speaks, as <w:...>."""
-        for _ in range(8):
-            name = self.some_who()
-            if len(name.split()) < 3:
-                break
+        name = self.some_who()
         self.env["w"] = Who([name], "x", "somebody", animal=False, call=name)
         return name
 
@@ -189,14 +206,17 @@ class Cast(Story):
     def some_boy(self):
         return self.pick(w.BOYS)
 
-    def some_building(self):
-        return "the " + self.pick("mill|bakery|library|inn|town hall|laundry|old school|lighthouse|tower|empty house|corn store|boat house|theatre|station".split("|"))
-
     def some_pet(self):
-        return self.pick(w.PET_NAMES)
+        return self.env.setdefault("_pet", self.pick(w.PET_NAMES))
+
+    def some_cat(self):
+        return self.env.setdefault("_cat", self.pick(w.PET_NAMES) + " the cat")
+
+    def some_dog(self):
+        return self.env.setdefault("_dog", self.pick(w.PET_NAMES) + " the dog")
 
     def some_food(self):
-        return self.pick(w.FOODS)
+        return self.env["food"]
 
     def some_colour(self):
         return self.pick(w.COLOURS)
@@ -208,31 +228,27 @@ class Cast(Story):
         """A house or a place to live in."""
         if self.p(0.55):
             return f"a {self.pick(w.HOUSE)} house {self.pick(w.BY)}"
-        values = {"n": self.some_nouns(), "k": self.pick("two three seven nine eleven forty".split()), "a": self.some_animals(), "c": self.pick(["white", "red", "green", "black", "blue", "grey"]), "f": self.some_food()}
+        values = {"n": w.plural(self.pick(MADE)), "k": self.pick("two three seven nine eleven forty".split()), "a": self.some_animals(), "c": self.pick(["white", "red", "green", "black", "blue", "grey"]), "f": self.pick(w.FOODS)}
         return self.pick(w.TOWNS).format(**values)
 
     def some_place(self):
-        return "the " + self.pick([n for n in w.PLACES if n != "school"])
+        return self.pick((self.env["pl2"], self.env["pl3"])).the
 
     def some_at(self):
-        return self.pick(list(w.PLACES.values()))[0]
-
-    def some_sight(self):
-        """A small scene in passing."""
-        who = self.pick(SIGHT_WHO) if self.p(0.5) else self.some_who()
-        return self.x("%s %s" % (who, self.pick(SIGHT_DOES)))
+        return self.pick((self.env["pl"], self.env["pl2"], self.env["pl3"])).at
 
     def setting(self, realms=None):
         """The realm of the story, the hero's home, three places in it."""
         realm = self.pick(realms or [r for r in w.REALMS if r not in ("castle", "desert") or self.p(0.5)])
         names = list(w.REALMS[realm])
-        others = [n for n in w.PLACES if n not in names]
+        others = [n for n in w.PLACES if n not in names and (w.PLACES[n][1] in ("village", "forest", "river", "hill", "farm") or n in ("market", "bakery"))]
         self.r.shuffle(names)
         names += self.r.sample(others, 3)
         for key, name in zip(("pl", "pl2", "pl3"), names):
             self.place(key, name)
         self.env["home"] = self.pick(w.HOMES[realm]) if self.p(0.25) else self.some_home()
         self.env["realm"] = realm
+        self.env["food"] = self.pick(w.FOODS)
         self.some_who1()
         self.env["q0"] = Who(["{#who}"], "x", "somebody", animal=False, call="you")
 
@@ -247,9 +263,5 @@ class Place:
         return self.the
 
 
+MADE = "kettle lantern basket whistle drum fiddle flute bell hat kite clock doll teapot ribbon pillow cheese cake spoon broom".split()
 SMALL = [n for n in w.THINGS if n not in ("ladder", "boat", "cart", "bicycle", "wheelbarrow", "sledge", "seed")]
-SIGHT_WHO = """a barefoot boy|two nuns|an old man with a pipe|a girl on stilts|a woman with a goose under her arm|three soldiers|a tall man in a yellow coat|a child with a balloon|a man with a double bass|some sailors|a very small policeman
-a woman with a pram full of potatoes|two sisters with one umbrella|a boy with a paper crown|a blind man with a dog|a bride|a tired clown|an old woman in seven skirts|a postman without a hat|somebody's grandmother|a man with a ladder""".replace("\n", "|").split("|")
-SIGHT_DOES = """went by with {#thing}|was arguing with {#who} about {#food}|led {#animal} past {#place}|sold {#food} from a tray|stopped to tie a shoelace|was looking for {#thing}|sang a song about {#animal}|carried {#thing} on one shoulder
-bought {#food} and dropped half of it|waved to {#who}|was chasing {#animal}|slept with a newspaper over the face|hummed and mended {#thing}|tried to sell {#who} {#thing}|asked the way to {#place}|fed crumbs to {#animal}
-whistled for a dog called {#pet}|ran past, late for something|leaned on the wall and ate {#food}|was scrubbing {#thing}|told {#who} a long story|pushed a cart of {#colour} apples|laughed at something that {#who} had said""".replace("\n", "|").replace("of {#colour} apples", "of apples").split("|")

@@ -150,7 +150,7 @@ BEATS = {
         "{x} [scratched|rubbed] {x.his} [chin|nose|head].", "{x} nodded slowly.", "{x} put {x.his} head on one side.", "{x} bit {x.his} lip.",
         "{x} looked up.", "{x} shrugged.", "{x} drew a long breath.", "{x} [tugged|pulled] at {x.his} sleeve.", "{x} [frowned|smiled a little|grinned].",
         "{x} turned round.", "{x} thought for a [moment|while].", "{x} came closer.", "{x} counted on {x.his} fingers.", "{x} blinked.",
-        "{x} [leaned|sat] back.", "{x} wiped {x.his} hands.", "{x} shook {x.his} head.", "{x} cleared {x.his} throat.", "{x} put {x.his} hands in {x.his} pockets.",
+        "{x} shook {x.his} head.", "{x} cleared {x.his} throat.",
     ],
     "animal": [
         "{x} put {x.his} head on one side.", "{x} blinked.", "{x} looked up.", "{x} came a little closer.", "{x} sniffed the air.", "{x} nodded slowly.",
@@ -158,8 +158,9 @@ BEATS = {
     ],
 }
 HUMAN = re.compile(r"sleeve|hand|finger|hat\\b|pocket|coat|shoe|boot|knuckle|hair|sock|dinner|bus\\b|school|work|penny|step\\b|stair|bed\\b|thumb|button|street")
-OBJECT = re.compile(r"\b(?:at|without|from|to|with|of|by|behind|beside|near|past|on|over|around|asked|told|tell|ask|give|help|gave|helped|thanked|hugged|scolded) $")
+OBJECT = re.compile(r"\b(?:at|without|from|to|with|of|by|behind|beside|near|past|on|over|around|asked|told|tell|ask|give|help|gave|helped|thanked|hugged|scolded|made|let|past|towards|against|watched|saw|heard) $")
 NEIGHBOUR = re.compile(r" (?:next door|from upstairs|from the mill|from across the road|from the corner|the twin)'s")
+FIRST_LAST = re.compile(r"\bI and (my (?:big |little |great-)?[a-z]+|[A-Z][a-z]+)\b")
 LOW = "\x01"  # keeps the next letter as it is, after a mark that would end a sentence
 CAPITAL = re.compile(r'(^|[.!?]"? |[.!?] "|^")([a-z])')
 ARTICLE = re.compile(r"\b([Aa])n? (?=(\W*)(\w+))")
@@ -352,7 +353,7 @@ class Story:
                 first, comma = (first[:-1], ",") if first.endswith(",") else (first, "")
                 tag = f"{first} {name}{comma} {rest}".strip() if self.r.random() < 0.8 or comma else f"{name} {verb}"
         split = re.search(r"[,.!?] ", text[:60])
-        if split and (manner or text[split.start()] in ",.") and self.r.random() < 0.4 and 7 <= split.start() and "and went" not in tag:
+        if split and (manner or text[split.start()] in ",.") and self.r.random() < 0.4 and 7 <= split.start() and text[split.end() :].count(" ") >= 2 and "and went" not in tag:
             head, mark, tail = text[: split.start()], text[split.start()], text[split.end() :]
             if mark == ",":
                 if tail[0].islower() or tail[:2] in ("I ", "I'"):
@@ -386,6 +387,7 @@ def finish(text):
     text = re.sub(r'([.!?]),"', r'\1"', text)
     text = re.sub(r"(?<!\.)\.\.(?!\.)", ".", text)
     text = re.sub(r'([?!]"?)\.', r"\1", text)
+    text = FIRST_LAST.sub(lambda m: m[1] + " and I", text)
     text = NEIGHBOUR.sub(r"'s", text)
     text = ARTICLE.sub(article, text)
     text = CAPITAL.sub(lambda m: m[1] + m[2].upper(), text)

@@ -18,8 +18,6 @@ def plot(weight=1):
 
 
 class Tale(Cast):
-    episodes = 0
-
     def start(self, realms=None, hero=None, first=0.14):
         """Setting and hero; now and then the hero tells the story."""
         self.setting(realms)
@@ -27,12 +25,11 @@ class Tale(Cast):
         {"child": self.child, "grown": self.grown, "beast": self.beast}[hero]("h")
         h = self.env["h"]
         self.env["keep"] = self.x("[lucky stone|red cap|notebook|catapult|little mirror|mouth organ|penknife|torch]")
-        self.env["food"] = self.pick(w.FOODS)
         self.env["trait2"] = self.pick([t for t in w.TRAITS if t != h.trait])
         self.env["n5"] = self.pick("four five six seven eight nine ten".split())
         self.env["wat"] = self.pick(["bay", "lake", "river", "strait"]) if self.env["realm"] == "sea" else "river"
         self.beastly = hero == "beast"
-        self.env["b"] = Who(["[{#who}|{#who}|{#who}|a neighbour|somebody|an old man|one of the women|a voice from the back|the man at the door|a girl with plaits|the people]"], "x", "somebody", plain=True, animal=False, call="neighbour")
+        self.env["b"] = Who([self.pick(["{#who}", "{#who}", "a neighbour", "somebody", "one of the neighbours"])], "x", "somebody", plain=True, animal=False, call="neighbour")
         if hero == "child" and self.p(first):
             self.env["name0"] = h.name
             h.be_narrator()
@@ -50,24 +47,7 @@ class Tale(Cast):
         return text
 
     def scene(self, chance=0.4):
-        return "{@%s}" % self.pick(["sense", "weather", "passing"]) if self.p(chance) else ""
-
-    def broken(self, text, chance=0.16):
-        """Sentences of a longer passage with small things in between now and then."""
-        parts = sentences(text)
-        out = [parts[0]]
-        for part in parts[1:]:
-            if self.p(chance) and '"' not in part and "<" not in part and part[:1].isupper():
-                out.append("{@micro}")
-            out.append(part)
-        return " ".join(out)
-
-    def para(self, *texts):
-        """A paragraph; between two of the middle ones an episode may stand."""
-        if self.episodes and 1 <= len(self.out) <= 3 and self.p(0.4):
-            self.episodes -= 1
-            super().para("{@episode_b}" if self.beastly else "{@episode}")
-        super().para(*texts)
+        return "{@%s}" % self.pick(["sense", "weather"]) if self.p(chance) else ""
 
     def maybe(self, chance, *texts):
         return self.pick(texts) if self.p(chance) else ""
@@ -105,22 +85,6 @@ class Tale(Cast):
             parts.insert(2, "{@home}" if self.p(0.4) else "{@quiet}") if not parts[1] else None
         parts = [p for p in parts if p]
         return parts or ["{@quiet}"]
-
-
-def sentences(template):
-    """A template cut where a sentence ends outside of brackets and speech."""
-    parts, depth, start = [], 0, 0
-    for i, char in enumerate(template):
-        if char in "[{<":
-            depth += 1
-        elif char in "]}>":
-            depth -= 1
-        elif char == " " and depth == 0 and i and template[i - 1] in ".!]" and template[i + 1 : i + 2].strip("abcdefghijklmnopqrstuvwxyz("):
-            if template[i - 1] != "]" or template[i - 2] in ".!":
-                parts.append(template[start:i])
-                start = i + 1
-    parts.append(template[start:])
-    return parts
 
 
 FAMILY = """[two|three|four|five] [brothers|sisters|cousins] and [a grandmother who snored|a grey cat|a parrot that swore|one bicycle between them|a dog with three legs]
@@ -232,7 +196,7 @@ def trouble(s, problem=None):
     else:
         meeting.append("{@gift}")
     s.para(*meeting)
-    s.para(s.maybe(0.25, "{@humour}"), s.broken(how), s.maybe(0.35, "{@thanks}"))
+    s.para(s.maybe(0.25, "{@humour}"), how, s.maybe(0.35, "{@thanks}"))
     s.para(*s.ending(pr["end"] if s.p(0.7) else None))
     s.ask(*pr["qa"])
     who = "{q!}" if not q.animal else "{q.Aname}"
@@ -242,12 +206,12 @@ def trouble(s, problem=None):
 
 
 def tell(tale):
-    """Tells one story, its plot chosen by weight. Half of them have an episode on the way, some two."""
+    """Tells one story, its plot chosen by weight."""
     functions, weights = zip(*PLOTS)
-    tale.episodes = tale.pick([0, 0, 1, 1, 1, 2])
     tale.r.choices(functions, weights)[0](tale)
+    tale.introduce()
 
 
 from . import deeds  # noqa: E402,F401  (more plots)
 from . import deeds2  # noqa: E402,F401
-from . import beasts, deeds3  # noqa: E402,F401
+from . import beasts, close, close2, deeds3  # noqa: E402,F401

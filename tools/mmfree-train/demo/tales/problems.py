@@ -17,7 +17,7 @@ problem("a kitten on a roof", "town village farm home school", [
     "{h} called, \"[Here, puss|Come, little one|Come down]!\" {^#who} called too. The kitten [only cried louder|crept a step farther away|looked down and shut its eyes].",
     "{h} tried to climb the [drainpipe|vine|wall], but it [creaked and came loose|bent like a straw|was too smooth], and {h.he} [slid down again|landed in the nettles].",
     "{h} held out a [bit of fish|saucer of milk|crust with butter]. The kitten [sniffed|looked], took one step, [and began to slide|and lost heart].",
-    "{^#who} [stretched up with {#thing}|stood on a barrel|stood on the shoulders of {#who}], but [a whole arm was missing|it was still too high].",
+    "{^#who} [stood on a barrel|stood on the shoulders of {#who}], but [a whole arm was missing|it was still too high].",
 ], [
     ("t:ladder", "{h} set {t} [against the wall|under the gutter] and climbed [rung by rung|without looking down|up slowly], while {q} held it [fast|with both hands]. At the top {h.he} [held out one hand and waited|talked to it softly], until [a small warm nose|a trembling paw] touched {h.his} fingers."),
     ("t:basket", "They [tied a cord to {t}|hung {t} on a long pole], put a [bit of sausage|fish head] inside and [pulled it up|lifted it] to the edge. The kitten [stepped in|climbed in at once|put in one paw, then another], and {h} let it down [as gently as an egg|hand under hand]."),
@@ -26,16 +26,16 @@ problem("a kitten on a roof", "town village farm home school", [
 ], "kind", ("Where was the kitten?", "It was on the roof."))
 
 problem("a clock that stopped", "town village home school farm", [
-    "At {@hour} minutes past {@hour}, the [tall|painted|big] clock [in the kitchen|in the square|in the schoolroom|of the {#noun} seller|over {#who1}'s shop] gave up.",
+    "At {@hour} minutes past {@hour}, the [tall|painted|big] clock [in the kitchen|in the square|in the schoolroom|over {#who1}'s shop] gave up.",
     "[Nobody|No one] noticed it at first. Then {h} [said|looked up]: the clock [was not ticking|had stopped|stood still].",
     "It was too quiet. {h} [listened|stood still and listened] and knew [what was missing|why]: the [tall|big|grandfather] clock had stopped.",
 ], ["[The whole house|Everybody|The whole street] lived by that clock. [Now {#who} burned the bread|Now {#who} came an hour late|Now nobody knew when to go to bed, least of all {#who}].", "It had [never stopped before|gone for a hundred years|been great-grandfather's].", "<b/cross:[Without it I can't tell noon from night|We shall have to throw it out|It's only fit for firewood].>"], [
-    "{h} wound it up [as far as it would go|until the key would not turn]. It [ticked {n5} times|said tick, but not tock|gave a groan like {#animal}] and stopped again.",
+    "{h} wound it up [as far as it would go|until the key would not turn]. It [ticked {n5} times|said tick, but not tock] and stopped again.",
     "{h} [gave it a little push|tapped it on the side|shook it, only a little]. [Something rattled inside|The hands fell down to half past {@hour}|A puff of dust came out and settled on {#who}], and that was all.",
     "{^#who} came and oiled [every wheel|it with goose fat|the hinges]. It [shone beautifully|smelled of {#food}], but it did not go.",
 ], [
     ("t:magnifying glass", "Through {t} {h} [saw it at once|looked at wheel after wheel]: a [dead moth|grey hair|crumb of cake|tiny snail] was stuck between two [teeth|wheels]. {h.he} [blew it away|took it out with a pin], and [tick, tock, tick, tock, went the clock|the pendulum began to swing]."),
-    ("t:feather", "With {t}, {h} [brushed out|swept away] [the dust of forty years|the dust behind the wheels]. [Last of all|At the very back] [something fell out|a small thing dropped down]: [a baby tooth of {#who}|{#thing}, no longer than a thumb|a letter from {#who}]. And the clock began to [tick|go] all by itself."),
+    ("t:feather", "With {t}, {h} [brushed out|swept away] [the dust of forty years|the dust behind the wheels]. [Last of all|At the very back] [something fell out|a small thing dropped down]: [a baby tooth of {#who}|a letter from {#who}]. And the clock began to [tick|go] all by itself."),
     ("i:the clock stands crooked:a pendulum must hang straight", "{h} [put a marble on the floor, and indeed, it rolled away to the left|looked along the wall: the floor had sunk]. They [pushed a folded paper|slid a thin chip of wood] under one foot of the clock, and it [ticked|began to tick] as if nothing had happened."),
     ("i:something lives inside:a clock does not squeak", "{h} [opened the little door at the back|put {h.his} ear to the wood]. In the bottom, on a bed of [chewed paper|wool], lay a mouse with five [pink|naked] babies. They [waited ten days|moved them, nest and all, to a box by the stove], and [then|after that] the clock went on as before."),
 ], "clever", ("What had stopped?", "The clock had stopped."))
@@ -46,11 +46,11 @@ problem("a gate that is locked", "home village castle town school", [
     "[Click|Clack|Snap], went the lock behind {h>}. {h} [turned round|spun round]. The door was shut, and the key was on the other side.",
 ], ["[Inside|Over there], [a bird was beating against a window|somebody was calling very softly|something was moving in the ivy].", "{h'} [ball|kite|best hat] [had flown over the wall|lay on the other side], and it was [nearly supper time|getting late|beginning to rain].", "<h/soft:[I must get through|There has to be a key].>"], [
     "{h} tried [every key in the house|a bent nail|a hairpin]. [One went in but would not turn|None of them fitted|It broke, and now there was half of it in the lock].",
-    "{h} [looked under the mat|felt along the top of the frame|turned over every flowerpot]. There [was|lay] {#thing}, [and a spider on it|and {#who}'s lost {#noun}], but no key.",
-    "{h} [knocked|called|threw pebbles at the window] until [{h.his} throat hurt|{#who} shouted for quiet]. Nobody came[|, only {#animal}].",
+    "{h} [looked under the mat|felt along the top of the frame|turned over every flowerpot]. There [was|lay] a snail, a spider and a great deal of dust, but no key.",
+    "{h} [knocked|called|threw pebbles at the window] until [{h.his} throat hurt|{#who} shouted for quiet]. Nobody came.",
     "{h} [tried to climb|jumped and caught the top of the wall], but [the ivy gave way|there was broken glass along it|{h.his} fingers slipped].",
 ], [
-    ("t:key", "{t.The} was so [small|ugly|old] that nobody had [thought of it|taken it seriously]. It [slid into the lock|turned at the first try]. The hinges [screamed|sang], and there [was|lay] [a wild green place full of {#colour} roses|an apple tree, and {#thing} hanging in it|a pond with a stone {#pet} in the middle|{#who}, who had been locked in since Friday]."),
+    ("t:key", "{t.The} was so [small|ugly|old] that nobody had [thought of it|taken it seriously]. It [slid into the lock|turned at the first try]. The hinges [screamed|sang], and there [was|lay] [a wild green place full of {#colour} roses|a pond with a stone {#pet} in the middle|{#who}, who had been locked in since Friday]."),
     ("t:spoon", "With the handle of {t}, {h} [scraped the rust out of the lock|lifted the bolt a hair's breadth, then another]. [Grain by grain|Bit by bit] it [gave|moved], and [with a groan|with a little sigh] the [old thing|lock] opened."),
     ("t:feather", "{h} dipped {t} in [lamp oil|olive oil] and [stroked the lock with it|let three drops run into the keyhole]. {h.he} [waited as long as a song lasts|counted to a hundred]. Then {h.he} pushed with one finger, and it [opened without a sound|swung open]."),
     ("g:squeeze through cracks", "{q!} [looked at the gap under the door|measured the keyhole with one eye], [breathed out|made {q.self} thin], and was [gone|through]. There was a [scratching|clink] on the other side. The bolt [slid back|jumped], and the door [swung open|was open]."),
@@ -61,8 +61,8 @@ problem("a leaking boat", "sea river", [
     "There was water in the boat. {h} had [felt it|noticed] first in {h.his} left [shoe|boot].",
     "[Halfway across|In the middle of the {wat}], {h} [felt something cold|looked down]: the boat was [leaking|filling with water].",
     "[Every boat leaks a little|Boats leak], {q} used to say. But this one [drank water like a cow|was full to the seats].",
-], ["The [shore|bank] was [a long way off|no more than a thin line|too far to swim].", "In the boat lay [the post for the island|{n5} sacks of flour|medicine for {#who}|{#thing} and {#food} for the feast], and none of it could get wet.", "[And the wind was rising|And there was only one oar], and [clouds were coming up|the gulls had all gone in]."], [
-    "{h} bailed with {h.his} [hands|hat|shoe]. For each [hatful|shoeful] that went out, two came in, and once [a small fish|{#who}'s {#noun}].",
+], ["The [shore|bank] was [a long way off|no more than a thin line|too far to swim].", "In the boat lay [the post for the island|{n5} sacks of flour|medicine for {#who}], and none of it could get wet.", "[And the wind was rising|And there was only one oar], and [clouds were coming up|the gulls had all gone in]."], [
+    "{h} bailed with {h.his} [hands|hat|shoe]. For each [hatful|shoeful] that went out, two came in, and once a small fish.",
     "{h} [stuffed {h.his} handkerchief|pushed {h.his} sock] into the crack. It [held for a moment|swelled up], and then [the water spat it out|it shot across the boat].",
     "{h} rowed [faster|as hard as {h.he} could]. The boat [only grew heavier|went in a circle].",
     "{h} sat on the hole. [It was very cold|It helped a little], but nobody can row [from there|sitting on a hole].",
@@ -80,7 +80,7 @@ problem("a fallen tree across the road", "forest hill village farm", [
 ], ["Behind it stood [the milk cart|the doctor's carriage|a wedding with all its guests|the school bus], and [nobody could get by|more came every minute|the horses stamped].", "[The doctor had to get to a sick child|The bride was on the wrong side|The bread for the whole village was on the other side].", "The nearest [other road|bridge] was [half a day away|a morning's walk]."], [
     "{h} [pushed|pulled at a branch] with all {h.his} strength. The tree [did not even notice|moved as much as a church moves].",
     "{^#who}, {#who} and {n5} others [took hold|heaved]. The [tree stayed|rope broke], and they all [sat down in the mud|fell over backwards, {#who} last].",
-    "{^#who} began to chop[| with {#thing}]. [After an hour there was a notch|By noon there was a blister on each finger], and [the trunk was as thick as a table|there was a great deal of tree left].",
+    "{^#who} began to chop. [After an hour there was a notch|By noon there was a blister on each finger], and [the trunk was as thick as a table|there was a great deal of tree left].",
 ], [
     ("t:saw", "With {t}, {h} and {q} [took off the branches first|cut, one at each end, to and fro], [singing of {#food} to keep time|until the sawdust lay like snow on {#who}]. Then the [trunk rolled|rest was light], and {n5} [shoulders|people] [pushed it into the ditch|rolled it aside]."),
     ("t:rope", "They [tied {t} round the trunk|slung {t} over a strong bough] and hitched up [the two oxen|every horse that was there|a donkey, a cow and a bus]. [Slowly, slowly|With a long scrape], the tree [turned on its roots|swung like a gate], and [the road was open|there was room to pass]."),
@@ -93,9 +93,9 @@ problem("a well without water", "village farm desert hill", [
     "[For seven weeks|Since spring|For a hundred days] it had not rained, and now the well [was dry|gave only mud].",
     "{h} let the bucket down, and [instead of a splash|for the first time] there was a [clunk|dull thump]. The well was dry.",
 ], ["The [goats|beans|cows] [hung their heads|were thirsty], and [the little ones cried for water|the cooking pots stood empty].", "The [river|next well] was [two hours away|a day's walk], and [the jugs were heavy|the sun was merciless].", "<b/sad:[If it goes on like this, we must leave|Three days more, and the beans are done for].>"], [
-    "{h} let down a longer rope. [It touched stones|It came up with {#thing} that nobody owned].",
-    "They dug [beside the wall|under the old fig tree]. There were [stones, and under the stones more stones|roots, and {#thing}].",
-    "The whole village [sang for rain|beat {#nouns} to wake the clouds], {#who} loudest of all. One cloud came, [looked down and went away|the size of a hand].",
+    "{h} let down a longer rope. It touched stones.",
+    "They dug [beside the wall|under the old fig tree]. There were stones, and under the stones more stones.",
+    "The whole village sang for rain, {#who} loudest of all. One cloud came, [looked down and went away|the size of a hand].",
 ], [
     ("i:the ants carry wet earth:where they dig, there must be water", "{h} [followed them|crept after them on hands and knees] to a [crack in the rock|hollow behind {pl2.the}]. It was [cool there|damp]. They dug [as deep as a man|until the evening], and then [there was a gurgle|the hole filled, slowly, like an eye with tears]."),
     ("t:spade", "With {t}, {h} went down into the well {h.self} and dug [a spade deeper, and another|by the light of a candle]. At the [fourth|tenth] stroke the bottom [sighed|broke], and [cold water ran over {h.his} toes|{h.he} stood up to {h.his} knees in it]. <h/call:Pull me up, [quick|before I drown]!>"),
@@ -125,18 +125,18 @@ problem("a lost child at the market", "town village", [
     "They walked up [one row and down the next|and down three times]. The child [looked at every face|got heavier], but it was never [the right one|her].",
     "{h} shouted as loudly as {h.he} could. In that noise [it was like whispering|not even the pigeons flew up].",
 ], [
-    ("t:drum", "{h} borrowed {t} and beat it, [boom, boom, boom|as hard as {h.he} could], until the whole market [stopped talking|turned round]. <h/call:[Who has lost a child|A child is here]!> [At the far end|Out of the crowd] came {#who}, with [flying hair|{#thing} under one arm], [laughing and crying|running]."),
-    ("t:stool", "{h} stood the child on {t}, high above the heads. <h:What do you see?> [\"Hats,\" it said. And then: \"Papa's hat!\"|\"There!\" it cried, and nearly fell off.] Through the crowd came a man [with a {#colour} feather in his hat|with {#thing} in his hand, whose face was white as flour]."),
+    ("t:drum", "{h} borrowed {t} and beat it, [boom, boom, boom|as hard as {h.he} could], until the whole market [stopped talking|turned round]. <h/call:[Who has lost a child|A child is here]!> [At the far end|Out of the crowd] came {#who}, with flying hair, [laughing and crying|running]."),
+    ("t:stool", "{h} stood the child on {t}, high above the heads. <h:What do you see?> [\"Hats,\" it said. And then: \"Papa's hat!\"|\"There!\" it cried, and nearly fell off.] Through the crowd came a man with a {#colour} feather in his hat."),
     ("i:the child smells of fresh paint:somebody here has been painting all day", "They went [along the stalls to the sign-painter|by the nose, past fish and cheese]. And behind a [half-painted tiger|wet green door] a young woman [dropped her brush|cried out]. She had thought the child was [asleep in the cart|with its brother] all the time."),
     ("i:lost people run about, but whoever stands still is found:let us wait at the fountain", "So they [sat on the edge of the fountain|sat down] and {h} told [a story about a goat|the child all about {h.his} family]. [Before the goat had got home|Halfway through], someone [screamed for joy|came running]. The mother had passed the fountain [nine times|twice already], and now [there it was|there sat her child]."),
 ], "kind", ("Whom did {h} help?", "{h.he} helped a lost child."))
 
 problem("a goat that eats everything", "farm village hill", [
-    "The goat, whose name was {#pet}, had eaten [{#who}'s washing|{#who}'s hat|{#thing}|{#food}]. [Again|It was not the first time].",
+    "The goat, whose name was {#pet}, had eaten [{#who}'s washing|{#who}'s hat|{#food}]. [Again|It was not the first time].",
     "\"[Whose goat is that|Get that beast out of my garden]!\" The goat [looked up and went on chewing|had a sleeve hanging out of its mouth].",
     "{h} had a goat, and the goat had [an appetite|one fault]: it ate [everything|whatever it could reach].",
 ], ["<b/cross:[One more cabbage, and it goes to the butcher|Tie it up or sell it, I don't care which].>", "[If it got loose once more|If this went on], [it would have to be sold at the market|they would have to give it away]. And {h} loved that goat.", "Nobody in the village [greeted {h>} any more|could leave a window open]."], [
-    "{h} tied it up. It ate the rope[|, and then {#thing}| and looked around for {#food}].",
+    "{h} tied it up. It ate the rope[| and looked around for {#food}].",
     "{h} built a fence. The goat [jumped over it before the last nail was in|leaned on it, and it fell down on {#who}].",
     "{h} [scolded it|talked to it seriously] for an hour. The goat [listened|nodded], and ate {h.his} [collar|notes|button] meanwhile.",
 ], [
@@ -179,8 +179,8 @@ problem("a bridge that the flood took", "river village hill forest", [
     "[All night|For two days] the river had risen. In the morning [the bridge was not there any more|there was no bridge].",
     "{h} stood on one side of the river, and [{h.his} home|{pl2.the}|supper] was on the other.",
 ], ["On the far side [stood {h.his} little brother|somebody was waving], [all alone|with the goats].", "[The school|The mill|The doctor|The market] was over there, and [so was everything else|nobody could get to it].", "[The water was too wild for a boat|No boat could live in that water], and [it was still rising|the rain had not stopped]."], [
-    "{h} threw [a stone|a log] to see how deep it was. The river [took it like a pea|swallowed it and did not even burp], and {#who}'s {#noun} after it.",
-    "{^#who} and {#who} laid [a tree|two planks|{#thing}] across. The water [plucked it away|carried it off], [playfully|and was not even tired].",
+    "{h} threw [a stone|a log] to see how deep it was. The river [took it like a pea|swallowed it and did not even burp].",
+    "{^#who} and {#who} laid [a tree|two planks] across. The water [plucked it away|carried it off], [playfully|and was not even tired].",
     "{h} waded in as far as {h.his} [knees|belt]. It [pulled at {h.him} like a team of horses|tore off one shoe], and {h.he} [turned back|was glad to be on land again].",
 ], [
     ("t:rope", "They [tied a stone to {t} and threw it over|shot {t} across with a bow], and [over there it was made fast|somebody tied it to the old willow]. On the rope they hung {#who}'s [basket|wash tub], and in that, [one after the other|swinging and squealing], they all [came across|went over]."),
