@@ -214,4 +214,4 @@ def tell(tale):
 
 from . import deeds  # noqa: E402,F401  (more plots)
 from . import deeds2  # noqa: E402,F401
-from . import beasts, close, close2, deeds3  # noqa: E402,F401
+from . import beasts, close, close2, close3, deeds3  # noqa: E402,F401
