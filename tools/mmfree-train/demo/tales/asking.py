@@ -15,6 +15,10 @@ NAMED = [
     "[Tell|Write] me a [|short |little ]story about [a {kind} [called|named]|] {name}[.|, please.|!]", "[Write|Tell] a [|short ]story [with|about|for] {name}[.|, please.]", "[Can|Could] you tell me a story about {name}?", "A story about {name}[, please.|.|!]",
     "[The hero should be called|The main character is called|Please call the hero] {name}. [Tell|Write] me a story[.|!]", "[Tell|Write] me a story [whose hero is called|in which the hero is called|about somebody called] {name}[.|]",
 ]
+HAPPENS = [
+    "[Write|Tell|Make up] a [|short |little ]story [about a {kind} called|about a {kind} named|with a {kind} called] {name} {does}.", "[Tell|Write] me a [|short ]story about {name}, a {kind} {does}.", "[Can|Could] you tell me a story about a {kind} called {name} {does}?",
+    "A story about a {kind} called {name} {does}[, please.|.|]", "[Write|Tell] a [|short ]story in which a {kind} called {name} {does_in}.", "[I'd like|I want] a story in which a {kind} named {name} {does_in}[.|, please.]",
+]
 OPEN = ["Tell me a [|short |little |bedtime |nice |funny ]story[.|, please.|!]", "[Please |]write a [|short ]story[.|]", "[Can|Could|Would] you tell me a [|bedtime ]story?", "I'd like a story[.|, please.]", "[A story|One story], please[.|]", "Tell me something[.|, anything.]", "Do you know any [|good ]stories?", "[Surprise me with|Make up] a story[.|!]"]
 BEGINS = [
     '[Write|Tell|Continue] a [|short ]story that [begins|starts] [with|like this]: "{first}"', 'Here is [the first|a first|my first] sentence: "{first}" [Go on|Continue|Please go on|Write the rest][.|!|]', 'My story begins: "{first}" [How does it go on?|What happens next?|Please continue it.]',
@@ -26,41 +30,21 @@ def lower(text):
     return text[:1].lower() + text[1:] if text.split(" ")[0] in ("A", "An", "Somebody", "Something", "Two", "The") else text
 
 
-def things(story):
-    """Noun phrases of the story that a request may name."""
-    found = []
-    hero = story.env.get("h")
-    if hero is not None and getattr(hero, "animal", False):
-        found.append("a " + hero.kind)
-    other = story.env.get("q")
-    if other is not None and getattr(other, "animal", False):
-        found.append("a " + other.kind)
-    thing = story.env.get("t")
-    body = " ".join(story.out)
-    if thing is not None and re.search(r"\b%s\b" % re.escape(thing.n), body):
-        found.append("a " + thing.n if thing.n != "boots" else "boots")
-    if hero is not None and getattr(hero, "job", None):
-        found.append("a " + hero.job)
-    return found
-
-
 def request(story):
-    """A request that this story answers: what it is about, who or what is in it, or any story."""
+    """A request that this story answers: what happens in it, to whom, or any story."""
     hero = story.env.get("h")
     draw = story.r.random()
-    values = {}
-    found = things(story)
-    if draw < 0.4 and story.about:
-        values["about"], forms = story.about, ABOUT
-    elif draw < 0.62 and found:
-        story.r.shuffle(found)
-        values["about"], forms = " and ".join(found[:2]), ABOUT
-    elif draw < 0.88 and hero is not None and (hero.g != "i" or story.env["name0"] in "".join(story.out)):
-        name = story.env.get("name0") or hero.names[0]
-        if name.startswith("the "):
-            values["about"], forms = "a " + hero.kind, ABOUT
-        else:
-            values["name"], values["kind"], forms = name, hero.kind, NAMED
+    name = (story.env.get("name0") or hero.names[0]) if hero is not None else ""
+    named = bool(name) and not name.startswith("the ") and (hero.g != "i" or story.env["name0"] in "".join(story.out))
+    values = {"about": story.about}
+    does = re.match(r"(?:a|an) (?:boy|girl) (who .+)", story.about)
+    if named and does and draw < 0.45:
+        values = {"name": name, "kind": hero.kind, "does": does[1]}
+        return _fill(story, story.pick(HAPPENS), values)
+    if draw < 0.7 and story.about:
+        forms = ABOUT
+    elif draw < 0.9 and named:
+        values, forms = {"name": name, "kind": hero.kind}, NAMED
     else:
         forms = OPEN
     return _fill(story, story.pick(forms), values)
@@ -87,6 +71,8 @@ def questions(story):
 
 def _fill(story, form, values):
     text = story.settle(form)
+    if "does" in values:
+        values["does_in"] = values["does"].removeprefix("who ")
     for key, value in values.items():
         text = text.replace("{%s}" % key, value)
     text = text.replace(" 'd ", "'d ").replace("I 'd", "I'd")

@@ -1,5 +1,7 @@
 """Casting: characters and things of one story, chosen so that they can be told apart."""
 
+import re
+
 from . import world as w
 from .engine import Story, Thing, Who
 
@@ -153,20 +155,27 @@ class Cast(Story):
         name = self.new_name(g)
         return (self.pick(("old ", "young ", "")) + name).strip(), self.pick(("from the mill", "next door", "from the corner", "from across the road", f"the {job}"))
 
+    def meet(self, who, before="", after=""):
+        """Says who somebody is where the name stands for the first time: "her friend Jun", "Eleni the baker"."""
+        if not who.name.startswith(("the ", "{")):
+            self.env.setdefault("_met", []).append((who.name, before, after))
+
     def introduce(self):
-        """Says, where one of the neighbours is named for the first time, who that is."""
-        for name, intro in self.env.get("_cast", ()):
-            if not intro:
-                continue
+        """Introduces neighbours and friends where they are named for the first time."""
+        told = [(name, "", intro) for name, intro in self.env.get("_cast", ())] + self.env.get("_met", [])
+        for name, before, after in told:
             for i, text in enumerate(self.out):
-                at = text.find(name)
-                if at < 0 and name.startswith("old "):
-                    at = text.find("O" + name[1:])
-                if at < 0:
+                found = re.search(r"\b[%s]%s\b" % (name[0] + name[0].upper(), re.escape(name[1:])), text)
+                if not found:
                     continue
-                end = at + len(name)
-                if text[end : end + 2] != "'s" and text[:at].count('"') % 2 == 0:
-                    self.out[i] = text[:end] + " " + intro + text[end:]
+                start, end = found.span()
+                owner = text[end : end + 2] == "'s"
+                if after and not (owner and not after.startswith("the ")) and not text[end:].startswith((" the ", " next door", " from", " across")):
+                    text = text[:end] + " " + after + text[end:]
+                if before and not text[:start].endswith(("riend ", "ousin ", "called ", "named ")):
+                    first = start == 0 or text[:start].endswith((". ", '." ', '?" ', '!" ', "! ", "? "))
+                    text = text[:start] + (before[0].upper() + before[1:] if first else before) + " " + text[start:]
+                self.out[i] = text
                 break
 
     def some_who1(self):
@@ -237,6 +246,16 @@ class Cast(Story):
     def some_at(self):
         return self.pick((self.env["pl"], self.env["pl2"], self.env["pl3"])).at
 
+    def town(self, realm):
+        """The place where everybody knows everybody."""
+        kind = {"town": "town", "school": "town", "sea": "fishing village", "hill": "mountain village"}.get(realm, "village")
+        if self.p(0.3):
+            return f"the {kind}"
+        if self.p(0.4):
+            return f"the {kind} {self.pick(('by the lake', 'under the cliff', 'at the end of the valley', 'on the border', 'between the two rivers', 'behind the dunes' if realm == 'sea' else 'behind the wood', 'at the foot of the hill', 'on the moor', 'where the road ends'))}"
+        first, _, last = w.SYLLABLES
+        return self.pick(first) + self.pick(("ling", "wick", "ford", "stead", "den", "holm", "ville", "borg", "mouth" if realm == "sea" else "field")) if self.p(0.7) else f"the {kind} of {self.pick(w.SURNAMES).replace(chr(39), '')}ton"
+
     def setting(self, realms=None):
         """The realm of the story, the hero's home, three places in it."""
         realm = self.pick(realms or [r for r in w.REALMS if r not in ("castle", "desert") or self.p(0.5)])
@@ -248,6 +267,7 @@ class Cast(Story):
             self.place(key, name)
         self.env["home"] = self.pick(w.HOMES[realm]) if self.p(0.25) else self.some_home()
         self.env["realm"] = realm
+        self.env["town"] = self.town(realm)
         self.env["food"] = self.pick(w.FOODS)
         self.some_who1()
         self.env["q0"] = Who(["{#who}"], "x", "somebody", animal=False, call="you")

@@ -10,10 +10,9 @@ def friend(s, key="q", chance=0.5):
     if s.p(chance):
         q = s.child(key)
         q.a = s.x("{h.his} [friend|best friend|cousin]")
-        q.first = f"{q.a} {q.name}"
+        s.meet(q, q.a)
     else:
         q = s.relative(key, "h")
-        q.first = q.a
     return q
 
 
@@ -24,7 +23,7 @@ KEPT = [
     ("a key, and nothing else", "<q:It opens the door of the house where I was born. [The house went under when they built the dam|There is no house any more, only grass].> <h:Then what is it good for?> <q:[For remembering|I can still go in, when I shut my eyes].>", "That evening {q} shut {q.his} eyes and [led {h>} through the house, room by room|told {h>} what stood in every room], and {h} [drew it all on a big sheet of paper|saw it as if {h.he} had lived there]. The drawing lies beside the key now."),
     ("a bundle of letters tied with a ribbon", "<q:A friend wrote them, when I was as old as you. [Then we quarrelled about something silly|One day I did not answer], and [after that it was too late|the years went by].> <h:Why is it too late?> {q} did not know what to say.", "So they wrote a letter together, [four pages long|with a great many blots]. For two weeks nothing came. Then the postman brought an answer. It began: \"[At last!|I thought you would never ask.|You silly old thing.]\""),
     ("a wooden flute with a crack in it", "<q:[I played it at every wedding|I used to play it every evening], until [it fell down the stairs|your grandmother died]. [Since then I have not had the heart|It does not sing any more].> <h:May I try?>", "They [closed the crack with wax|bound the crack with thread and glue]. It sounded a little hoarse, but it sounded. {q} [taught {h>} one tune, and then another|played until the stars were out], and the flute never went back into the {box}."),
-    ("a handful of brown seeds", "<q:They are from my mother's garden, over the sea. [I was always afraid to plant them|I wanted to keep them safe]. As long as they lie there, [nothing can happen to them|I have them all].> <h:But nothing can grow, either.>", "{q} thought about it all night. In the morning the two of them [dug a bed by the wall|took a spade and went out]. In {month} there were flowers that nobody in {home} had ever seen, and {q} had more seeds than before."),
+    ("a handful of brown seeds", "<q:They are from my mother's garden, over the sea. [I was always afraid to plant them|I wanted to keep them safe]. As long as they lie there, [nothing can happen to them|I have them all].> <h:But nothing can grow, either.>", "{q} thought about it all night. In the morning the two of them [dug a bed by the wall|took a spade and went out]. In {month} there were flowers that nobody in {town} had ever seen, and {q} had more seeds than before."),
     ("a photograph of a boy and a girl on a bicycle", "<q:That is me, [the day we ran away to see the sea|the summer before the war]. [And that is {rname}, who could do everything|The other one is {rname}. We were going to ride round the world].> <h:Where is {rname} now?> <q:I never found out.>", "{h} found out. It took [{n5} letters|a month] and the help of the whole post office. On a Sunday in {month} {rname} stood at the gate, white-haired, with a bicycle. They rode once round the square, and everybody clapped."),
     ("an old tin whistle and a torn red cap", "<q:I was a stationmaster once, on a very small line. [Two trains a day, and one of them was always late|The trains stopped, but nobody took back the whistle].> <h:Did you like it?> <q:More than anything.>", "{h} put {n5} chairs in a row in the garden and called the neighbours. {q} put on the red cap, lifted the whistle and blew. \"All aboard!\" And they all [travelled to the sea and back|rode as far as China], until supper."),
 ]
@@ -118,8 +117,8 @@ silentfind =
 <h:[Look|Come here|Hold the lamp]! > {h} pointed. [It was so simple|No wonder]: {cause}.
 <q:What's that?> {q} bent down. [Nobody had thought of that|That was all]: {cause}.
 silentend =
-[From then on|After that], whenever something in {home} [stopped|broke|did not go], people said, "[Ask {h.name}.|Has {h.name} seen it?]"
-{h} still [goes there sometimes|walks past it every day], and [listens|gives it a pat|nods to it as one nods to a friend].
+[From then on|After that], whenever something in {town} [stopped|broke|did not go], people said, "[Ask {h.name}.|Has {h.name} seen it?]"
+{h} still [went there sometimes|walked past it every day], and [listened|gave it a pat|nodded to it as one nods to a friend].
 <q:[How did you know|What made you look there]?> <h:I didn't know. I [only looked|only asked it what was the matter].>
 And the man from the city? He [was never sent for again|read about it in the newspaper].
 It has not stopped again, [to this day|not once]. {h} [makes sure of it|looks after it, every spring].
@@ -142,7 +141,7 @@ def silent(s):
     s.some_who1()
     s.para("{@silentopen}", "{@silentmiss}")
     s.para("{@silentadvice}", s.maybe(0.35, "{@silentadvice}"))
-    s.para((("{q!} was {q.a}. " if not hasattr(q, "rel") else "") if s.p(0.6) else "") + "{@silentlook}", "{@silentfind}")
+    s.para("{@silentlook}", "{@silentfind}")
     s.para((mend if "{h} asked him" not in mend else mend.replace("<h:Is it yours?> {h} asked him, and he", "<h:Is it yours?> He")) + ".", again + ".")
     s.para(s.maybe(0.3, "{@feelglad}"), "{@silentend}")
     s.ask("What had stopped?", "The {thing} {at}.")

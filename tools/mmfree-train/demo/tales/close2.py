@@ -53,7 +53,7 @@ def notback(s):
     s.about = "somebody who has not come home"
     tell = f"{h.name}'s {who}"
     s.para(s.x("{@backopen}").replace(tell, tell), s.maybe(0.3, "{@weather}"))
-    s.para(("{q!} was {q.a}. " if not hasattr(q, "rel") else "") + "{@backfear}")
+    s.para("{@backfear}")
     s.para(("{q} came along. " if s.p(0.3) else "") + "{@backlook}", s.maybe(0.4, "{@backlook}"), s.maybe(0.3, "{@feelafraid}"))
     s.para("{@backfound}")
     s.para("{@backhome}", "{@backend}")
@@ -85,7 +85,7 @@ parcelend =
 The two of them wrote the answer together. {r} said what it should say, and {h} [wrote it down|drew a picture at the bottom]. And on that letter there was a name, as large as could be.
 Since then the postman stops at that house, too. And when he has nothing for {r>}, {h} writes something, so that he need not pass by.
 {h} was given the blue paper and the stamp. But what {h.he} liked best was [how {r} stood at the door and waved|that {r} had asked {h>} to come in].
-They put the paper away, with the label on top. "{label}" Now two people in {home} knew who that was.
+They put the paper away, with the label on top. "{label}" Now two people in {town} knew who that was.
 """)
 
 
@@ -135,7 +135,7 @@ In the light of a single candle sat {cul}. <h:What are you doing here?> It was [
 There was no ghost and no thief. There was only {cul}. And the reason was this: {why}.
 lightend =
 There is still a light there now and then. But {h} [turns over and goes to sleep|knows who it is], and nobody is afraid of it any more.
-<q:Are you sorry that it was no ghost?> {h} thought about it. <h:No. [You can't give soup to a ghost|This is better].>
+<q:Are you sorry that it was no ghost?> {h} thought about it. <h/ans:No. [You can't give soup to a ghost|This is better].>
 <b:[Well, was it thieves|So what was it]?> {h} and {q} looked at each other. <h:A light.> And that was the truth.
 When {h} passes {hs} today, {h.he} [looks up at that window|lifts {h.his} cap]. [Every house is waiting for somebody|It does not look empty any more].
 """)
@@ -144,7 +144,7 @@ When {h} passes {hs} today, {h.he} [looks up at that window|lifts {h.his} cap]. 
 @plot(3)
 def light(s):
     """A light in an empty house, and who is there."""
-    h = s.start(hero="child")
+    h = s.start(hero="child", first=0)
     q = friend(s, chance=0.75)
     j = s.grown("j")
     who, why, after = s.pick(LIGHTS)
@@ -154,7 +154,7 @@ def light(s):
     s.set(cul=who, why=why)
     s.about = "a light in an empty house"
     s.para("{@lightopen}")
-    s.para(("{q!} was {q.a}. " if not hasattr(q, "rel") and s.p(0.6) else "") + "{@lightsay}")
+    s.para("{@lightsay}")
     s.para("{@lightgo}", s.maybe(0.3, "{@feelafraid}"))
     s.para("{@lightwho}")
     s.para(after + ".", "{@lightend}")
@@ -167,8 +167,8 @@ ODDITIES = [
     ("could not keep a secret", ["{h} told {#who} what {#who} would get for Christmas", "whoever whispered something to {h>} heard it at the baker's an hour later"], "So the others stopped telling {h>} anything. When {h} came in, they were quiet, and {h} [ate {h.his} bread alone|felt like a stranger at {h.his} own table]", "Then {h} heard two men [behind the barn|at the fence] say that they would come for the [horses|church silver] that night. <b:And you keep your mouth shut!> {h} did what {h.he} always did. In half an hour everybody knew it, and at midnight the two men found {n5} neighbours with lanterns", "Now people say, \"Tell it to {h.name}, if you want it done.\""),
     ("could not tell a fib, not even a small one", ["when {#who} asked, \"Do you like my hat?\" {h} said, \"No, but I like you\"", "at the shop {h} said, \"The pears are better next door\""], "It made life hard. {^#who} [did not greet {h>} any more|was offended for a week], and {h'} mother said, \"Couldn't you at least say nothing?\" {h} tried, and [it came out as a cough|turned purple]", "Then money was missing from the [school box|mayor's desk], and a stranger was to be locked up for it. <h:It wasn't him. He was with me at the bridge.> Anyone else might not have been believed. But everybody knew that {h} could not lie, and the man went free", "\"It is uncomfortable to have such a {h.kind} in the street,\" people say. \"But we would not be without {h>}.\""),
     ("laughed at the wrong moment", ["{h} laughed in church, at the dentist's and in the middle of the mayor's speech", "the more serious the faces were, the louder {h} laughed"], "In the end {h} was [sent out of the classroom|left at home] whenever something was serious, and it was [lonely out there|dull to laugh alone]", "Then two families who had not spoken for {n5} years met in the street, red with anger, and {h} began to laugh. First one of them smiled, then another. In the end they all [held their sides|sat on the kerb and wept with laughter], and nobody knew any more what they had been angry about", "Since then {h} has been invited to every quarrel."),
-    ("asked \"Why?\" from morning till night", ["{h} asked why the sea was salt, why the cat purred and why the teacher wore a wig", "when one answered, {h} only asked the next question"], "People crossed the street when {h} came. <b:Because that's how it is!> they said, and [shut the door|walked faster]", "Then the wise men of the town wanted to pull down the old wall, for it had always been in the way. <h:Why was it built?> Nobody knew. So they looked it up, and found that it kept the river out. A week later the flood came, and stopped at the wall", "The mayor has made it a law: before anything is pulled down, {h} may ask one question."),
-    ("was slower than anybody else", ["{h} needed an hour for {h.his} soup and two for {h.his} shoes", "when the others were home from school, {h} was only just passing the bakery"], "<b:We can't wait for you any longer,> the others said, and [ran ahead|were gone round the corner]. {h} [went on at {h.his} own pace|looked after them]", "Then a small child was lost, and all of them ran through the wood and called, and found nothing. {h} walked behind them, looking at every leaf. And so it was {h} who saw the small red shoe beside the hollow tree, and the child asleep inside", "<b:Why didn't we see it?> {h} thought about it, for quite a while. <h:You were too fast.>"),
+    ("asked why from morning till night", ["{h} asked why the sea was salt, why the cat purred and why the teacher wore a wig", "when one answered, {h} only asked the next question"], "People crossed the street when {h} came. <b:Because that's how it is!> they said, and [shut the door|walked faster]", "Then the wise men of the town wanted to pull down the old wall, for it had always been in the way. <h:Why was it built?> Nobody knew. So they looked it up, and found that it kept the river out. A week later the flood came, and stopped at the wall", "The mayor has made it a law: before anything is pulled down, {h} may ask one question."),
+    ("was slower than anybody else", ["{h} needed an hour for {h.his} soup and two for {h.his} shoes", "when the others were home from school, {h} was only just passing the bakery"], "<b:We can't wait for you any longer,> the others said, and [ran ahead|were gone round the corner]. {h} [went on at {h.his} own pace|looked after them]", "Then a small child was lost, and all of them ran through the wood and called, and found nothing. {h} walked behind them, looking at every leaf. And so it was {h} who saw the small red shoe beside the hollow tree, and the child asleep inside", "<b:Why didn't we see it?> {h} thought about it, for quite a while. <h/ans:You were too fast.>"),
     ("was afraid of nothing and counted everything", ["{h} knew that there were two hundred and six steps to the tower and {n5} cracks in the ceiling", "at night {h} counted the stars in the window, and there were always the same"], "The others [laughed at it|found it boring]. <b:What is it good for?> {h} did not know. It [was just so|made {h.him} calm]", "Then, on the way back from the [cave|island], {h} stood still. <h:One is missing. We were eleven, and now we are ten.> Nobody had noticed. They went back and found the smallest, sitting on a stone with {food} in one hand, [too tired to call|singing to herself]", "Since that day nobody goes on a trip without {h>}."),
     ("talked to things as if they were people", ["{h} said good morning to the stove and thanked {h.his} shoes", "{h} asked the gate how it had slept"], "The others [tapped their foreheads|whispered about it]. {h} did not mind much, but {h.he} [spoke more softly after that|sometimes wished that one of them would ask what the gate had answered]", "Then, one morning, {h} said good day to the old bridge and stopped. <h:It sounds different.> Nobody else had heard anything. But the carter was careful and looked underneath, and there was a crack in the beam, as wide as a hand. The {@hour} o'clock coach would have gone over it", "Nobody taps a forehead now. And the carter says good morning to the bridge as well."),
 ]
@@ -177,7 +177,7 @@ oddityopen =
 {whoq} {odd}.
 {whoq} {odd}. [It had always been so|Nobody knew where {h.he} got it from|It had begun on the day {h.he} learned to speak].
 There was [nothing wrong with|only one thing the matter with] {whoq2}, except that {h.he} {odd}.
-[Everybody|The whole of {home}|All the street] knew that {whoq2} {odd}.
+[Everybody|The whole of {town}|All the street] knew that {whoq2} {odd}.
 """)
 
 

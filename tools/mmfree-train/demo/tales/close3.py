@@ -21,7 +21,7 @@ Everybody was looking forward to {feast}. {h!} was not. {^h.his} {nn} {bad}[|, a
 {h'} {nn} {bad}. That would not have mattered so much, if it had not been for {feast}, {weeks} from now.
 needcost =
 {^maker} wanted {n5} crowns for a new {one}. {h} had [two|three], [in a jar|under the mattress]. So {h.he} would have to earn the rest.
-{h} went to {maker} and asked. <b:{^n5} crowns. Not a penny less.> {h} counted what {h.he} had. It was not enough, not by half.
+{h} went to {maker} and asked. "{^n5} crowns," said {maker}, "and not a penny less." {h} counted what {h.he} had. It was not enough, not by half.
 At home there was [no money for it|hardly enough for bread]. {h} did not even ask. <h/th:Then I'll earn it.>
 needwork =
 On Monday {h} carried {#who1}'s shopping, on Tuesday {h.he} [cleaned the rabbit hutches|swept the school yard], on Wednesday {h.he} [picked plums|beat carpets]. Coin after coin fell into the jar.
@@ -74,9 +74,9 @@ UNSEEN = [
 ]
 rules(r"""
 unseenopen =
-In {home} nobody knew what {thing} looked like. [People told one another|It was said] that {r1}, and [somebody's uncle had heard|others were sure] that {r2}.
-Nobody in {home} had laid eyes on {thing}, not even {#who}, who [was ninety|had been as far as the next town].
-<h:What does {thing} look like?> {h} asked everybody, and everybody said something different: that {r1}, that {r2}. For nobody in {home} had seen it.
+In {town} nobody knew what {thing} looked like. [People told one another|It was said] that {r1}, and [somebody's uncle had heard|others were sure] that {r2}.
+Nobody in {town} had laid eyes on {thing}, not even {#who}, who [was ninety|had been as far as the next town].
+<h:What does {thing} look like?> {h} asked everybody, and everybody said something different: that {r1}, that {r2}. For nobody in {town} had seen it.
 When {h} was small, {h.he} was told about {thing}: that {r1}, that {r2}. But those who told {h>} had never been there.
 unseengo =
 <h:Then I'll go and look.> {h} took a loaf of bread and [a blanket|{h.his} good shoes], and went off, {where}. [People shook their heads|They all stood at the gate and waved].
@@ -92,7 +92,7 @@ After {n5} days {h} was back. They had hardly hoped for it any more. On the tabl
 {h} brought home {brings}. <h:[I have seen it|I was there].> Nobody said a word. They all moved closer.
 unseenend =
 And the next spring {n5} of them packed their bags, and {h} led the way, {to}.
-Since then they have not said "They say" any more in {home}. They say, "Ask {h.name}."
+Since then they have not said "They say" any more in {town}. They say, "Ask {h.name}."
 {h} did not forget the old woman. On the way back {h.he} had told her all of it, and she had kept her eyes shut and [smiled|seen it].
 At night {h} lies awake and thinks of it still. [It is enough to know that it is there|One day {h.he} will go again].
 """)
@@ -101,14 +101,14 @@ At night {h} lies awake and thinks of it still. [It is enough to know that it is
 @plot(2.5)
 def unseen(s):
     """A thing that nobody at home has seen, and somebody who goes to look."""
-    h = s.start()
+    h = s.start(first=0)
     name, rumours, where, like, brings, shown, to = s.pick(UNSEEN)
     s.set(thing=name, r1=rumours[0], r2=rumours[1], where=where, brings=brings, to=to)
     s.env["where2"] = s.env["where"].split(" ", 1)[1] if s.env["where"].startswith("behind") else "the place"
     s.about = f"somebody who goes to see {name}"
     s.para("{@unseenopen}")
     s.para("{@unseengo}", "{@unseenway}")
-    s.para(s.maybe(0.5, "{@atlast} {h} was there.", "And then, one morning, there it was."), like + ".")
+    s.para(s.maybe(0.5, "{@atlast} {h} was there.", "And then, one morning, {h.he} was there."), like + ".")
     s.para("{@unseenhome}", shown + ".", "{@unseenend}")
     s.ask("What did {h} want to see?", "{^thing}.")
     s.ask("What did {h} bring home?", "{^brings}.")
@@ -240,9 +240,9 @@ def snowed(s):
     s.set(snowed="[the snow lay up to the window sills|the whole street had vanished under snow|the fences were gone, and the cars were white hills|everything was white, as high as the letter boxes|the snow had buried the lane from hedge to hedge]", went=s.pick(["went", "climbed", "waded"]))
     s.about = "a day with a great deal of snow"
     s.para("{@snowopen}", s.maybe(0.4, "[There was not a track to be seen|It was so still that one could hear the snow settle|The sun came up, and everything glittered]."))
-    r.first = r.a
+    s.meet(r, after=f"the {r.job}")
     s.para("{@snowsee}".replace("{r'}", "{r'}"), s.maybe(0.3, "{@feelafraid}"))
-    s.para(("{q!} was {q.a}. " if not hasattr(q, "rel") else "") + "{@snowdig}")
+    s.para("{@snowdig}")
     s.para("{@snowin}")
     s.para("{@snowend}")
     s.ask("Who was in trouble?", "{r.a}.")
@@ -251,7 +251,7 @@ def snowed(s):
 # the claim; how it is told; a first test; the great test; what the teller thinks
 CLAIMS = [
     ("that {c.he} understands what the birds say", "in the morning {c.he} sits on the step and nods, and now and then {c.he} laughs", "I asked what the sparrow had just said. \"It says that you have eaten the last biscuit,\" said {c}. [I had|It was true], but a bird need not have told {c>}", "Then, one evening, {c} ran into the kitchen. \"The swallows say that we must bring in the hay, now!\" The sky was blue. But {c} cried so hard that we went. When the last cart was in, the storm broke"),
-    ("that the old tree in the yard tells {c>} things", "{c.he} puts one ear to the bark and shuts {c.his} eyes", "I put my ear to it as well. I heard a creak and a beetle. \"You're not listening,\" said {c}. \"You're waiting for words\"", "Then, one night, {c} came to my bed. \"It says that it's tired, and that we mustn't sleep on this side.\" I grumbled, but I went along to the kitchen. At three o'clock there was a crash. A branch as thick as a man lay across my pillow"),
+    ("that the old tree in the yard tells {c.him} things", "{c.he} puts one ear to the bark and shuts {c.his} eyes", "I put my ear to it as well. I heard a creak and a beetle. \"You're not listening,\" said {c}. \"You're waiting for words\"", "Then, one night, {c} came to my bed. \"It says that it's tired, and that we mustn't sleep on this side.\" I grumbled, but I went along to the kitchen. At three o'clock there was a crash. A branch as thick as a man lay across my pillow"),
     ("that {c.he} has a friend in the pond", "{c.he} takes half of {c.his} bread there and comes back without it", "I hid behind the willow and watched. {c} sat there and talked, and the water made a ring, and that was all. \"Fish,\" I said. \"Fish don't say please,\" said {c}", "Then our smallest goat fell in and went under. Before anyone could jump, something pushed it up from below, and it stood on the bank, dripping. There was a broad brown back, for a moment, and a splash. \"Thank you,\" said {c}"),
     ("that {c.he} can smell what the weather will be", "{c.he} sticks {c.his} nose out of the window each morning and announces it", "I wrote it down for a week. On Monday it was right, on Tuesday too. On Wednesday {c} said \"frogs\", and I thought that now I had caught {c>}. On the way to school we could not put a foot down for frogs", "On the day of the regatta the sun was shining, and {c} stood on the jetty and would not let anybody go out. \"It smells of iron,\" {c.he} said. They laughed, but they waited, to do {c>} a favour. In half an hour the fog was so thick that one could not see the water"),
     ("that our house is alive", "{c.he} says good night to the stairs and strokes the banister", "I said that a house is boards and nails. Just then the door slammed. \"Now it's offended,\" said {c}", "Then came the night of the fire. All of us were asleep. A shutter banged, again and again, though there was no wind, until we woke and smelled the smoke. We put it out with three buckets. \"It called us,\" said {c}, and patted the wall"),
@@ -264,7 +264,7 @@ You may believe it or not, but my {cr}, who is called {cname}, says {claim}. {^h
 [The others laugh about|At school they tease] my {cr}, because {c.he} says {claim}. I [used to laugh too|laughed as well, at first].
 claimend =
 Since then I haven't laughed about it. I don't say that it is true. But I [bring {c>} half of my biscuits, in case somebody else would like one|ask {c>}, before I make plans].
-Was it chance? [Perhaps|My father says so]. But I have noticed that he asks {c>} too, when he thinks that nobody hears.
+Was it chance? My father says so. But I have noticed that he asks {c.him} too, when he thinks that nobody hears.
 "Do you believe me now?" asked {c}. I thought about it. "I believe that you listen better than the rest of us," I said. That was enough for {c>}.
 Yesterday I tried it myself, when nobody was looking. I heard nothing. But [it was a friendly sort of nothing|I think I shall try again tomorrow].
 """)
@@ -284,7 +284,7 @@ def claim(s):
     s.about = f"a {c.kind} who says {s.x(what)}"
     opening = s.x("{@claimopen}")
     s.para(opening, "" if s.x(how)[:20].lower() in opening.lower() else how[0:1] and "{^how}.", "{^c.he} is {c.age} years old." if False else "")
-    s.para(test + ("." if test[-1] not in '."' else ""))
+    s.para(test[:-1] + '."' if test[-1] == '"' else test + ".")
     s.para(great + ".")
     s.para("{@claimend}")
     s.ask("Who says it?", "{cname}.")
@@ -346,7 +346,7 @@ def keeper(s):
 GUESTS = [
     ("an old man with a cello case", "\"I have to play tomorrow,\" he said, \"and I have forgotten where.\" In his pocket was only half a ticket", "{h} held the half ticket to the light. There was a picture of a bridge on it, and part of a name. <h:That's our town! And tomorrow is the wedding at the inn.> The old man slapped his forehead", "Next day he played so that even the waiters stood still. And at the end he played a piece that nobody knew. \"I made it in the night,\" he said, \"and it is called {h.name}\""),
     ("a small girl with a suitcase as big as herself", "\"I'm going to my grandmother,\" she said. \"She lives in a house with a blue door.\" More than that she did not know", "{h} asked what one could see from the house. \"Ships,\" she said, \"and a red tower.\" There was only one place like that, at the very end of the line. {h} stayed with her, although it was late", "The blue door opened before they had knocked. The grandmother had to sit down on the suitcase. {h} got home at midnight, with a bag of warm biscuits, and was not scolded, for once"),
-    ("a woman in a wet green coat, asleep", "When she woke, she looked out and cried, \"Where are we? I should have got out three stops ago!\" And there was nothing going back till morning", "{h} took her home, where there was {food} and a sofa. She had been on her way to [a new post|her new school], and she had been so afraid of it that she had not slept for three nights", "On Monday the new teacher came into {h'} class. She wore a green coat. She looked round, saw {h>} and winked, and {h} knew that it would be a good year"),
+    ("a woman in a wet green coat", "She fell asleep at once, with her head against the window. When she woke, she looked out and cried, \"Where are we? I should have got out three stops ago!\" And there was nothing going back till morning", "{h} took her home, where there was something hot to eat, and a sofa. She had been on her way to [a new post|her new school], and she had been so afraid of it that she had not slept for three nights", "On Monday the new teacher came into {h'} class. She wore a green coat. She looked round, saw {h>} and winked, and {h} knew that it would be a good year"),
     ("a soldier with a bird in his cap", "\"It fell out of the sky where I was posted,\" he said. \"Now I'm going home, but I don't know whether anybody is waiting for me there\"", "{h} asked for the name of the street, and it was the one where {h.he} had once seen a lamp in a window that burned in broad daylight. <h:There's a house where the lamp is never put out. An old couple lives there>", "The door stood open. The old people did not ask anything. The bird flew up on the lamp and sang, and only then did somebody put it out"),
     ("a boy who held a jar with a goldfish in it", "\"We're moving,\" he said, \"and in the new flat there's no room for him. I thought I'd ride with him to the end, and then I'd see\"", "{h} looked at the fish, and the fish looked at {h>}. <h:We have a pond. He would have company, and you could come and see him.> The boy thought about it for two stops", "The fish is as long as a hand today. Every Sunday the boy comes out on the early bus, and the two of them sit on the edge and tell him the news"),
 ]
@@ -354,7 +354,7 @@ rules(r"""
 guestopen =
 It was the last [bus|ferry|tram] of the day, and {h!} was going home on it. There was only one other person: {guest}.
 [Late in the evening|In the pouring rain|On New Year's Eve], when {h!} thought that nobody would come any more, [somebody got on|the door opened]. It was {guest}.
-The waiting room was empty, except for {h!} and {guest}. The clock said {@hour} past {@hour}, and it was raining.
+The waiting room was empty, except for {h>} and {guest}. The clock said {@hour} past {@hour}, and it was raining.
 Between two stops, in the middle of nowhere, the [bus|tram] halted, and in came {guest}. {h!} [moved over|made room].
 When {h!} got on the evening [ferry|bus], all the seats were free but one. There sat {guest}.
 """.replace("{@hour} past {@hour}", "ten past {@hour}"))

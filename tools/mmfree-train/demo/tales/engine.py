@@ -130,7 +130,7 @@ class Thing:
 
 
 TAGS = {
-    ".": ["said"] * 9 + ["declared", "remarked"],
+    ".": ["said"],
     "?": ["asked"] * 7 + ["wanted to know", "said", "inquired"],
     "!": "cried called shouted said exclaimed cried called".split() + ["burst out"],
 }
@@ -161,6 +161,10 @@ HUMAN = re.compile(r"sleeve|hand|finger|hat\\b|pocket|coat|shoe|boot|knuckle|hai
 OBJECT = re.compile(r"\b(?:at|without|from|to|with|of|by|behind|beside|near|past|on|over|around|asked|told|tell|ask|give|help|gave|helped|thanked|hugged|scolded|made|let|past|towards|against|watched|saw|heard) $")
 NEIGHBOUR = re.compile(r" (?:next door|from upstairs|from the mill|from across the road|from the corner|the twin)'s")
 FIRST_LAST = re.compile(r"\bI and (my (?:big |little |great-)?[a-z]+|[A-Z][a-z]+)\b")
+TAIL = re.compile(r'(," [a-z]+ (?:[\w\'-]+ ){0,4}[\w\'-]+, ")(And|But|So|Only|Then|Who)\b')
+ASKED = re.compile(r'([?!]" )(Asked|Said|Cried|They asked|Somebody asked|Someone asked|From|Till)\b')
+FIRST = re.compile(r"\bI (still |always |never |often |only |simply )?(lies|says|wears|goes|walks|passes|turns|looks|makes|knows|asks|comes|bends|lights|keeps|has|is|runs|rings|thinks|lets|listens|gives|nods|counts|lifts|could)\b")
+PLAIN = {"has": "have", "is": "am", "goes": "go", "passes": "pass", "could": "could"}
 LOW = "\x01"  # keeps the next letter as it is, after a mark that would end a sentence
 CAPITAL = re.compile(r'(^|[.!?]"? |[.!?] "|^")([a-z])')
 ARTICLE = re.compile(r"\b([Aa])n? (?=(\W*)(\w+))")
@@ -331,6 +335,9 @@ class Story:
             verb = self.x(self.fresh(MANNERS[manner]))
         else:
             verb = self.r.choice(TAGS.get(end, TAGS["."]))
+            early = re.search(r"[,.] ", text[:60])
+            if end == "?" and early:
+                verb = "said"  # the words before the tag are no question
         draw = self.r.random()
         beats = BEATS["person" if not getattr(who, "animal", False) else "animal"]
         if not manner and who.g != "x" and draw < 0.17 and end in ".?!":
@@ -392,4 +399,7 @@ def finish(text):
     text = ARTICLE.sub(article, text)
     text = CAPITAL.sub(lambda m: m[1] + m[2].upper(), text)
     text = re.sub(r'(: |, )"([a-z])', lambda m: m[1] + '"' + m[2].upper(), text)
+    text = TAIL.sub(lambda m: m[1] + m[2].lower(), text)
+    text = ASKED.sub(lambda m: m[1] + m[2].lower(), text).replace('.".', '."')
+    text = FIRST.sub(lambda m: "I " + (m[1] or "") + PLAIN.get(m[2], m[2][:-1]), text)
     return text.replace(LOW, "")

@@ -5,10 +5,10 @@ import re
 
 # Each line: phrases that can stand for one another everywhere they are used here.
 GROUPS = """
-at once|straight away|right away|without delay|on the spot
+at once|straight away|right away
 began to|started to
 for a long time|for a good while|for ages|for quite some time
-for a while|for some time|for a bit
+for a while|for some time
 for a moment|for a second|for an instant
 after a moment|after a second|after a pause|after a short silence
 a little later|a bit later|some time later|a short while later
@@ -17,7 +17,7 @@ looked up|glanced up|raised {his} head
 looked round|looked around|looked about
 went home|walked home|made {his} way home
 climbed up|clambered up|scrambled up
-picked up|took up|lifted
+picked up|lifted
 put down|set down|laid down
 sat down on|sank down on|settled on
 thought hard|racked {his} brains|thought it over
@@ -27,7 +27,7 @@ all night|all night long|the whole night|until morning
 all at once|suddenly|all of a sudden
 just then|at that moment|at that very moment|right then|that very second
 by and by|after a time|in due course
-again and again|over and over|time and again|once more and once more
+again and again|over and over|time and again
 once more|again|one more time
 more and more slowly|ever more slowly|slower and slower
 little by little|bit by bit|inch by inch|by slow degrees
@@ -41,24 +41,24 @@ very carefully|with great care|ever so carefully|as carefully as possible
 was afraid|was scared|was frightened
 was angry|was cross|was furious|was in a temper
 was surprised|was astonished|was amazed|was taken aback
-nodded slowly|gave a slow nod|nodded
+nodded slowly|nodded
 shook {his} head|gave a shake of the head
 laughed out loud|burst out laughing|roared with laughter
 laughed until|laughed till|giggled until
 nobody|no one
 somebody|someone
 nothing happened|nothing at all happened|nothing came of it
-It was no use|It was no good|It was useless|All in vain
+It was no use|It was no good|It was useless
 That did not work|That didn't work|That came to nothing|That was no help|No luck
 beside|next to
 a piece of|a bit of|a scrap of
 shone|glittered|gleamed|sparkled
-ran away|ran off|took to {his} heels|made off
+ran away|ran off
 beautiful|lovely|splendid|wonderful
 silly|foolish|daft
 clever|bright|quick-witted
 strange|odd|peculiar|curious
-from then on|from that day on|after that|ever after|from that time on
+from then on|from that day on|after that
 then|next
 and so|so
 quickly|fast|in a hurry|swiftly
@@ -69,7 +69,7 @@ carefully|with care|cautiously
 happily|cheerfully|merrily|in high spirits
 proudly|with {his} head held high
 a long way|a good distance|quite a way
-three times|thrice|three times over
+three times|three times over
 took a deep breath|drew a deep breath|breathed in deeply
 held {his} breath|did not dare to breathe|hardly breathed
 could not sleep|could not get to sleep|lay wide awake
