@@ -138,7 +138,6 @@ thanks =
 humour =
 [The cat|A hen|The dog|A pigeon|The goose|A fat sparrow] [watched|looked on] [as if it had paid for a ticket|with great interest|and did not think much of it|from the [wall|gate|roof]].
 [It|That] [was not elegant|was not pretty|did not look very grand], but it [worked|would do|was quick].
-[Somebody|An old man|A small boy|A woman with a basket] [laughed|stopped to look|gave advice that nobody wanted].
 There was [mud|flour|soot|paint|jam|straw|dust] [on {h'} nose|in {h'} hair|up to {h'} elbows|everywhere], and nobody [minded|said a word about it|cared].
 home =
 {h} [went|walked|ran|came|set off] home [through the dusk|under the stars|by the short way|in the last light|with {h.his} hands in {h.his} pockets|tired and content|whistling].

@@ -162,6 +162,11 @@ class Cast(Story):
 
     def introduce(self):
         """Introduces neighbours and friends where they are named for the first time."""
+        hero, other = self.env.get("h"), self.env.get("q")
+        if hero is not None and hero.g != "i" and getattr(other, "rel", None) and self.out:
+            found = re.search(r"\b[Hh](?:is|er) %s\b" % re.escape(other.rel), self.out[0])
+            if found and hero.name not in self.out[0][: found.start()]:
+                self.out[0] = self.out[0][: found.start()] + f"{hero.name[0].upper()}{hero.name[1:]}'s {other.rel}" + self.out[0][found.end() :]
         told = [(name, "", intro) for name, intro in self.env.get("_cast", ())] + self.env.get("_met", [])
         for name, before, after in told:
             for i, text in enumerate(self.out):

@@ -11,7 +11,7 @@ backopen =
 {missing} should have been home by {time}. [It was long past that now|Now the lamps were lit|Now it was dark], and nobody came.
 [Every Friday|Every evening|Once a week], {missing} came home [over the pass|by the river road|through the wood] [at {time}|before the lamps were lit]. That [Friday|evening] the road stayed empty.
 The {cart} stood in the yard, [wet with rain|with mud up to the lamps], but {missing2} was not with it.
-<h:Where is {missing2}?> Nobody [answered|knew]. {^missing} had gone out in the morning, to fetch {load}, and had not come back.
+<h:[Where can {mhe} be|What is keeping {mhim}]?> Nobody [answered|knew]. {^missing} had gone out in the morning, to fetch {load}, and had not come back.
 When it struck {@hour}, {h} went to the window for the {n5}th time. {^missing} had still not come home.
 backfear =
 [There had been rain for days|The river was high|There was fog on the hills], and the road was [bad|slippery|hard to see]. {h} [put on {h.his} coat|took the lantern from its hook]. <h:I'm going to look for {missinghim}.>
@@ -75,7 +75,7 @@ The [teacher|doctor|baker] thought about it seriously. "I am not the one," [he|s
 parcelto =
 So {h} came to {r.a}, who [lived alone|had no family that anybody knew of|never had visitors]. {r} read the label three times. <r/soft:[That is what he called me|There is only one person who would write that|Nobody has called me that since I was a child].>
 At the very end of the lane {h} knocked at the door of {r.a}. {r} took the parcel in both hands, as if it were [made of glass|a living thing]. <r/soft:Come in. I can't open it alone.>
-It was getting dark when {h} thought of {r.a}. <h:It says, "{label}" Is that you?> {r} did not answer. {r.he} only [nodded|held on to the door].
+It was getting dark when {h} thought of {r.a}. <h:It says, '{label}' Is that you?> {r} did not answer. {r.he} only [nodded|held on to the door].
 parcelin =
 In it was a [knitted cap|pair of mittens], in the colours of a flag, and a letter. {r'} brother, who had sailed away before {h} was born, was [alive and well|coming home in spring].
 In it lay a small wooden ship and a note: "I promised it to you when we were ten. It took me longer than I thought." {r} [laughed and cried at once|set it on the window sill, where it could see the water].

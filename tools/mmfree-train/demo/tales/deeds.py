@@ -64,7 +64,7 @@ practise =
 [Every|Each] [day|evening], {skat}, {h} tried again.
 That very [evening|afternoon] {h} began, {skat}.
 again =
-{h} [got up|gritted {h.his} teeth] and tried [again|once more|a {n5}th time].
+{h} [got up|gritted {h.his} teeth] and tried [again|once more|a [fourth|fifth|sixth] time].
 [The next day it was no better|The second day was worse than the first|On Thursday it rained and {h} tried all the same].
 <h/cross:[I'll never learn it|It's impossible|I give up|I'm too stupid for it]!> [But {h.he} did not give up|The next day {h.he} was back|{^#who} said {h.he} had said that yesterday too].
 [It was the same story|Nothing was any different] on [Tuesday|Wednesday|Friday].

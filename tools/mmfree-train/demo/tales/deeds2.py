@@ -33,7 +33,7 @@ Without it [the feast could not begin|nobody would believe the story|{h} could n
 {h} never went anywhere without it[|, not even to the dentist|, not even to bed].
 asklost =
 {h} asked {#who1}. <w:{^lost}? [No|Not here|I wish I had]. Ask {#who}.>
-{h} wrote a notice and [hung it on {#place}|stuck it on {#who}'s door]: "Lost: {lostn}. Reward: {#food}." [Three people came|{^#who} came at once], but only [for the {#food}|to correct the spelling].
+{h} wrote a notice and [hung it on the [church door|lime tree|pump]|stuck it on {#who}'s door]: "Lost: {lostn}. Reward: {#food}." [Three people came|{^#who} came at once], but only [for the {#food}|to correct the spelling].
 {h} looked at {#who} and [wondered|thought the worst]. [Had {h.he} not seen a bulging pocket|Why so red in the face]? But it was only {#food}.
 clue =
 <q:When did you last [see it|have it]? Go through the day [backwards|step by step].> {h} shut {h.his} eyes. [Supper, school, the way home|{#who}, the stairs, {#food}].
@@ -67,7 +67,7 @@ def lost(s):
     s.para(*["{@asklost}" for _ in range(s.pick([1, 2, 2, 3]))], s.maybe(0.5, "{@feelsad}", "{@fail}"))
     s.para(enter(s, q), "{@clue}")
     s.para("{@foundit}", "{^why}.", s.maybe(0.5, "{@humour}", "{@feelglad}"))
-    s.para(*s.ending(s.pick([None, "friend", "clever"])))
+    s.para(*s.ending(s.pick([None, None, "clever"])))
     s.ask("What was lost?", "{^t.a}.")
     s.ask("Where was it?", "{^where}.")
 
@@ -87,7 +87,7 @@ meetway =
 [At the crossroads|Halfway|By a milestone|At a stile] [sat|stood] {#who1} with [a twisted ankle|an empty stomach]. {h} [could not just walk on|thought of the time, and stopped all the same]. {h.he} [helped|shared {h.his} {#food}|did what could be done]. <w:[You won't be sorry|I shan't forget it|Go by {#place}, it's shorter].>
 Then [it began to rain|the fog came down|hail rattled on the road]. {h} put {t} [under {h.his} coat|under {h.his} hat|inside {h.his} shirt], crept under a cart and counted the drops.
 There was no [bridge|path|sign] where {#who} had said there was. {h} [asked {#who}|walked along a ditch], and [found a plank|came out at {#place}], muddy to the knees.
-A boy called {#boy} [ran along beside {h>}|barred the way]. <b:What have you got there? [Show me|Give it here].> {h} told him it was a snake, and [that was that|he kept his distance].
+A boy called {#boy} [ran along beside {h>}|barred the way]. "What have you got there?" he [asked|called]. "[Show me.|Give it here.]" {h} told him it was a snake, and [that was that|he kept his distance].
 {h} [stumbled|slipped|tripped]. {t} [flew through the air|rolled down the bank] and stopped at the feet of {#who}, [not even scratched|with one small dent]. {h} [did not breathe for some time|sat down, weak in the knees].
 arrive2 =
 {^rec} [took {t} in both hands|unwrapped it slowly|said nothing for a while]. <r:[Do you know what this is|You can't know what this means to me|At last]! [It belonged to {#who}|Now we can have the feast, and {#who} too].>
@@ -346,7 +346,7 @@ It [rained for {n5} days|did not rain for {n5} weeks|froze one night in May, and
 {h} [wanted to dig it up and look|nearly dug it up]. <q:[Would you grow, if {#who} pulled you out of bed every day to see|Let it sleep. It's working|{^#who} dug one up, and it was so offended that it never spoke again].>
 plantup =
 And then, {@when}, there was [a green point|a small green ear|a bent green neck] [in the earth|no longer than an eyelash|beside {#who}'s boot].
-[One morning|On the {n5}th day|While {#who} was eating {#food}] the earth [had a crack|moved], and [in the crack was something green|up came a leaf, folded like a letter|a green nose looked out, as if to ask for {#who}].
+[One morning|On the [sixth|ninth|tenth] day|While {#who} was eating {#food}] the earth [had a crack|moved], and [in the crack was something green|up came a leaf, folded like a letter|a green nose looked out, as if to ask for {#who}].
 <h/call:[It's up|Come and see|Wake up, all of you]!> {h} ran [barefoot|in {h.his} nightshirt] through the house. [And there it stood, one leaf high|{^#who}, {#who} and {#cat} had to come and look at one leaf].
 plantend =
 By [summer|autumn|August] it was [taller than {#who}|as high as the roof|a great tangle of green], with [{#colour} flowers|flowers like trumpets|pumpkins like moons|pods as long as {#who}'s arm], and [bees came from {#place}|{#who} took off a hat to it].
@@ -379,7 +379,7 @@ idea_bad =
 {h} asked {#who1}. <w:[Socks|Give socks]. [Nobody says no to socks|That's what I always give].> {h} [sighed|had been afraid of that].
 {h} asked {q} straight out. <q:[I don't need anything|Me? Nothing]. [Only a quiet hour|Only good weather|An hour without {#who}].> [That was not much help|{h} went away and thought].
 gift_good =
-Then {h} [had it|jumped up]. {h.he} went to {#who}, to {#who} and to {#who}, and asked each for [one story about {q}|one square of cloth|one line of the old song]. {h} [wrote them into a little book|sewed them together|learned it by heart], [night after night|until {h.his} fingers were sore].
+Then {h} [had it|jumped up]. {h.he} went from door to door and asked everyone who knew {q>} for [one story. {h.he} wrote them all into a little book|one square of cloth. {h.he} sewed them together into a blanket|one line of the old song. {h.he} learned it by heart], [night after night|evening after evening].
 {h} collected [the sounds|the smells] of {home} in [jars|a list]: {@detail}; {@detail}; {@detail}.
 {h} made [ten|seven] slips of paper. On each stood something that {h.he} would do: "[One morning of wood-chopping|I'll wash up|I'll listen to the story of {#who} again]." "[One walk to {#place}|Breakfast in bed|An hour of not asking why]."
 {h} got up before everyone, [swept the whole yard|lit the stove], put {#food} on the table and hung [lanterns|paper birds] in the tree, [forty of them|one for every year].

@@ -7,7 +7,7 @@ from .plots import plot
 
 # -- making something together ---------------------------------------------------------------------------------------------
 MAKES = [
-    ("a raft", "[planks|barrels|old doors]", "sail [to the island|down the {wat}]", "It [tilted|turned twice in a circle], took a little water, and swam"), ("a soup for everyone", "[carrots|onions|beans|bones]", "feed the whole street", "It tasted of [everything at once|{#food} and smoke|the sea], and {#who} [licked the pot|had four plates|asked who had cooked it]"),
+    ("a raft", "[planks|barrels|old doors]", "sail [to the island|down the {wat}]", "It [tilted|turned twice in a circle], took a little water, and swam"), ("a soup for everyone", "[carrots|onions|beans|bones]", "feed the whole street", "It tasted of [everything in it|{#food} and smoke|the sea], and {#who} [licked the pot|had four plates|asked who had cooked it]"),
     ("a kite as big as a door", "[paper|canes|string]", "fly it from {place}", "It shook itself and went up, until the string sang"), ("a scarecrow", "[straw|trousers|a turnip]", "save the cherries", "The birds held a meeting, and then sat on [its hat|its arms]. [But they left the cherries alone and ate {#who}'s peas|It looked so much like {#who} that {#who} said good morning to it]"),
     ("a tree house", "[boards|nails|rope]", "have a place without grown-ups", "It leaned a little, but everyone fitted in, even {#who}"), ("a quilt", "[scraps|thread|buttons]", "have something warm for {who3}", "There was a piece of everybody in it: a sleeve, a curtain, a bit of flag"),
     ("a play", "[curtains|crowns|paint]", "earn money for a new bell", "The [king|prince] forgot his words, the [dragon|cow|moon], who was {#who}, said them for him, and [people asked for it again|{#who} threw {#food}]"), ("a snow castle", "[snow|buckets|a broken window]", "win against the children of the other street", "It had two towers, and it stood till March"),
@@ -23,7 +23,7 @@ What they needed was {mk}, to {why}. [Everyone said so, and nobody began|So {h} 
 [It was raining|The holidays were long], and {h} had had enough of [sitting about|counting flies]. <h:I shall [make|build] {mk}, and then we can {why}.>
 bring =
 <b:There's {stuff} in my shed, but I want to [help|have a turn].> So {#name} came along as well.
-In {#who}'s yard lay {stuff}, [under snow|under a cloth]. <h:May we have it?> <w:[If you carry it|What for].> They [carried it|took it, all but the animal].
+In {#who}'s yard lay {stuff}, [under snow|under a cloth]. <h:May we have it?> <w:[If you carry it.|What for?]> They [carried it].
 makework =
 They [worked|hammered|sewed and glued|carried and measured] until [it was dark|{#who} called them in|their hands were {#colour}]. {h} [held|cut|measured], {q} [tied|nailed|counted], and {#who} gave orders.
 <q:[Higher|A bit to the left|Not like that]!> <h:[Like this|Which left|Then do it yourself]?> [They laughed|They began again]. {^#who} said one could see it would be something.
@@ -45,9 +45,9 @@ def making(s):
     s.env["stuff"] = stuff
     s.about = f"somebody who makes {mk} with the help of others"
     s.para(s.opening() if s.p(0.65) else s.scene(0.6), "{@makeopen}")
-    s.para("{@bring}", s.maybe(0.6, "{@bring}"), s.maybe(0.3, "{@passing}"))
+    s.para("{@bring}", s.maybe(0.6, "{@bring}"))
     s.para(enter(s, q), "{@makework}", s.maybe(0.6, "{@makefail}"), s.maybe(0.25, "{@feelsad}", "{@think}"))
-    s.para("[At last|On the fourth day|On Sunday|By evening] it was [done|ready]. {^#who} came to see it, and {#who}, and {#who} with {#thing}.", result + ".", s.maybe(0.5, "{@feelglad}"))
+    s.para("[At last|On the fourth day|On Sunday|By evening] it was [done|ready]. {^#who} came to see it, and {#who}.", result + ".", s.maybe(0.5, "{@feelglad}"))
     s.para(*s.ending(s.pick(["work", "friend", None])))
     s.ask("What did they make?", "{^mk}.")
 
@@ -83,6 +83,6 @@ def away(s):
     s.para(s.opening() if s.p(0.5) else "", "{@awayopen}", s.maybe(0.4, "{@weather}", "{@feelsad}"))
     s.para("{@awaylook}", s.maybe(0.7, "{@awaylook}"), s.maybe(0.3, "{@think}", "{@feelsad}"))
     s.para(enter(s, q) if s.p(0.6) else "{q!} [came along to help|had not given up either].", "{@awaylook}" if s.p(0.3) else "", "{@awayfound}")
-    s.para(*s.ending(s.pick([None, "friend", "kind"])))
+    s.para(*s.ending(s.pick([None, None, "kind"])))
     s.ask("What was the name of the " + kind + "?", "{pet}.")
     s.ask("What had happened to {pet}?", "The {pk} had run away.")

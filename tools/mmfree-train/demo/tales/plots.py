@@ -42,12 +42,12 @@ class Tale(Cast):
             return "{@open_first}"
         rule = "open_animal" if h.animal else "open_child" if h.child else "open_grown"
         text = "{@%s}" % rule
-        if self.p(0.35):
+        if self.p(0.15):
             text += " {@animal_line}" if h.animal else " {@trait_line}"
         return text
 
     def scene(self, chance=0.4):
-        return "{@%s}" % self.pick(["sense", "weather"]) if self.p(chance) else ""
+        return "{@weather}" if self.p(chance) else ""
 
     def maybe(self, chance, *texts):
         return self.pick(texts) if self.p(chance) else ""

@@ -12,7 +12,6 @@ for a while|for some time
 for a moment|for a second|for an instant
 after a moment|after a second|after a pause|after a short silence
 a little later|a bit later|some time later|a short while later
-before long|soon|in no time
 looked up|glanced up|raised {his} head
 looked round|looked around|looked about
 went home|walked home|made {his} way home
@@ -22,7 +21,6 @@ put down|set down|laid down
 sat down on|sank down on|settled on
 thought hard|racked {his} brains|thought it over
 every day|day after day|each day
-all day|all day long|the whole day|from morning till night
 all night|all night long|the whole night|until morning
 all at once|suddenly|all of a sudden
 just then|at that moment|at that very moment|right then|that very second
@@ -57,12 +55,9 @@ ran away|ran off
 beautiful|lovely|splendid|wonderful
 silly|foolish|daft
 clever|bright|quick-witted
-strange|odd|peculiar|curious
 from then on|from that day on|after that
 then|next
 and so|so
-quickly|fast|in a hurry|swiftly
-quietly|softly|in a low voice
 loudly|at the top of {his} voice
 gently|tenderly|with a light touch
 carefully|with care|cautiously
